@@ -20,7 +20,7 @@ INTENT_DRAIN: Intent
 INTENT_REMOVE: Intent
 
 class Policy(_message.Message):
-    __slots__ = ("strategy", "rebalance", "moves_in_flight_max", "partition_cooldown_ms", "coalesce_quiet_ms", "coalesce_max_ms", "voters_max", "voter_replace_after_ms", "move_deadline_ms")
+    __slots__ = ("strategy", "rebalance", "moves_in_flight_max", "partition_cooldown_ms", "coalesce_quiet_ms", "coalesce_max_ms", "voters_max", "voter_replace_after_ms", "move_deadline_ms", "load_aware")
     STRATEGY_FIELD_NUMBER: _ClassVar[int]
     REBALANCE_FIELD_NUMBER: _ClassVar[int]
     MOVES_IN_FLIGHT_MAX_FIELD_NUMBER: _ClassVar[int]
@@ -30,6 +30,7 @@ class Policy(_message.Message):
     VOTERS_MAX_FIELD_NUMBER: _ClassVar[int]
     VOTER_REPLACE_AFTER_MS_FIELD_NUMBER: _ClassVar[int]
     MOVE_DEADLINE_MS_FIELD_NUMBER: _ClassVar[int]
+    LOAD_AWARE_FIELD_NUMBER: _ClassVar[int]
     strategy: str
     rebalance: bool
     moves_in_flight_max: int
@@ -39,7 +40,8 @@ class Policy(_message.Message):
     voters_max: int
     voter_replace_after_ms: int
     move_deadline_ms: int
-    def __init__(self, strategy: _Optional[str] = ..., rebalance: _Optional[bool] = ..., moves_in_flight_max: _Optional[int] = ..., partition_cooldown_ms: _Optional[int] = ..., coalesce_quiet_ms: _Optional[int] = ..., coalesce_max_ms: _Optional[int] = ..., voters_max: _Optional[int] = ..., voter_replace_after_ms: _Optional[int] = ..., move_deadline_ms: _Optional[int] = ...) -> None: ...
+    load_aware: bool
+    def __init__(self, strategy: _Optional[str] = ..., rebalance: _Optional[bool] = ..., moves_in_flight_max: _Optional[int] = ..., partition_cooldown_ms: _Optional[int] = ..., coalesce_quiet_ms: _Optional[int] = ..., coalesce_max_ms: _Optional[int] = ..., voters_max: _Optional[int] = ..., voter_replace_after_ms: _Optional[int] = ..., move_deadline_ms: _Optional[int] = ..., load_aware: _Optional[bool] = ...) -> None: ...
 
 class GetStatusRequest(_message.Message):
     __slots__ = ()

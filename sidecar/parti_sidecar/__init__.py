@@ -1,0 +1,1 @@
+"""The sidecar process: drivers, storage, transport and APIs around the pure machines."""
