@@ -1,0 +1,50 @@
+# Everything a developer needs. `make help` lists the targets.
+# PYTHON may name any interpreter of 3.11 or later.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test verify unit bench format proto clean
+
+help: ## Show this list
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+setup: $(STAMP) ## Make the virtual environment with everything in it
+
+$(STAMP): requirements/dev.txt pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+	  || { echo "parti needs Python 3.11 or later; set PYTHON=..."; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements/dev.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $(STAMP)
+
+demo: $(STAMP) ## A real cluster on this machine: grows, drains, survives a crash, loses nothing
+	$(BIN)/python -m examples.demo
+
+test: verify unit ## All checks and all tests
+
+verify: $(STAMP) ## Formatting, lint, types, walls between packages, generated code
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-logo
+	$(BIN)/python tools/generate_protos.py --check
+
+unit: $(STAMP) ## All tests
+	$(BIN)/python -m pytest
+
+bench: $(STAMP) ## Measure; prints a table and writes JSON below bench-results/
+	$(BIN)/python -m tests.bench
+
+format: $(STAMP) ## Format and fix what can be fixed
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+proto: $(STAMP) ## Generate the protobuf code anew
+	$(BIN)/python tools/generate_protos.py
+
+clean: ## Remove what the targets above made
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache bench-results
