@@ -117,8 +117,8 @@ class Storage(Protocol):
         """Carry out one durable step; returns when it would survive a power cut."""
         ...
 
-    def maintain(self, *, idle: bool) -> bool:
-        """Do housekeeping that is due; True if some is left for a later, idle moment."""
+    def maintain(self, *, idle: bool) -> None:
+        """Do housekeeping: what cannot wait, or with `idle` also what better happens now."""
         ...
 
     def read_snapshot(self) -> Snapshot:
