@@ -142,3 +142,21 @@ class Message:
     reject_hint: LogIndex = LogIndex(0)
     context: bytes = b""
     responses: list[Message] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class Ready:
+    """Work for the driver: persist, then send and apply; `None` and empty mean "nothing new".
+
+    With asynchronous storage writes the same work is also in `messages`, addressed to
+    `APPEND_THREAD` and `APPLY_THREAD`, and only those messages must be acted upon.
+    """
+
+    soft_state: SoftState | None = None
+    hard_state: HardState | None = None
+    read_states: tuple[ReadState, ...] = ()
+    entries: tuple[Entry, ...] = ()
+    snapshot: Snapshot | None = None
+    committed_entries: tuple[Entry, ...] = ()
+    messages: list[Message] = field(default_factory=list)
+    must_sync: bool = False
