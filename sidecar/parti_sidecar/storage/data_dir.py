@@ -12,12 +12,11 @@ from pathlib import Path
 
 from parti_raft.types import NO_MEMBER, MemberId
 from parti_sidecar.storage.base import CorruptState, Identity
-from parti_sidecar.storage.database import create_database
+from parti_sidecar.storage.database import DATABASE_NAME, create_database
 from parti_sidecar.storage.files import StepHook, os_errors, sync_dir
 from parti_sidecar.storage.lock import LOCK_NAME
 from parti_sidecar.storage.witness import WITNESS_NAME, create_witness
 
-DATABASE_NAME = "member.db"
 _CREATING_NAME = "creating.db"
 _NOT_OURS = frozenset({LOCK_NAME, "lost+found"})  # the latter is in the root of ext volumes
 

@@ -28,6 +28,8 @@ from parti_sidecar.storage.limits import COMPACT_ROWS_MAX, PAGE_BYTES
 from parti_sidecar.storage.records import LogState, RecordKind, encode_identity, encode_log_state
 from parti_sidecar.storage.rows import Row
 
+DATABASE_NAME = "member.db"
+
 _PRAGMAS: tuple[tuple[str, str | int, str | int], ...] = (
     # name, value to set, value to read back; the order matters (exclusive before first access)
     ("page_size", PAGE_BYTES, PAGE_BYTES),
@@ -137,8 +139,8 @@ class Database:
     def records(self) -> dict[int, bytes]:
         found = {}
         for kind, body in self.execute("SELECT kind, body FROM records"):
-            assert isinstance(kind, int), "typed by the schema"
-            assert isinstance(body, bytes), "typed by the schema"
+            if not (isinstance(kind, int) and isinstance(body, bytes)):
+                raise CorruptState(f"{self._path.name}: a record has the wrong types")
             found[kind] = body
         return found
 
@@ -183,9 +185,10 @@ class Database:
 
 def _row(found: tuple[object, ...]) -> Row:
     first_index, last_index, body = found
-    assert isinstance(first_index, int), "typed by the schema"
-    assert isinstance(last_index, int), "typed by the schema"
-    assert isinstance(body, bytes), "typed by the schema"
+    if not (
+        isinstance(first_index, int) and isinstance(last_index, int) and isinstance(body, bytes)
+    ):
+        raise CorruptState(f"{DATABASE_NAME}: log row {first_index!r} has the wrong types")
     return Row(LogIndex(first_index), LogIndex(last_index), body)
 
 

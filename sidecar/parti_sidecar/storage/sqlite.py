@@ -29,8 +29,8 @@ from parti_sidecar.storage.base import (
     WriteBatch,
     WriteFailed,
 )
-from parti_sidecar.storage.data_dir import DATABASE_NAME, ensure_member
-from parti_sidecar.storage.database import Database
+from parti_sidecar.storage.data_dir import ensure_member
+from parti_sidecar.storage.database import DATABASE_NAME, Database
 from parti_sidecar.storage.files import StepHook, no_step, os_errors
 from parti_sidecar.storage.limits import (
     FREE_SPACE_FLOOR_BYTES,
