@@ -7,6 +7,7 @@ together stay below 4 KB, because gRPC drops metadata at random from 8 KB on.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import NoReturn
 
 import grpc
@@ -55,6 +56,7 @@ CODES: dict[Reason, grpc.StatusCode] = {
 # What a status without our detail means for a call that may have reached the other side.
 _FOREIGN: dict[grpc.StatusCode, Reason] = {
     _Code.DEADLINE_EXCEEDED: Reason.DEADLINE_EXCEEDED,
+    _Code.OK: Reason.CONNECTION_LOST,  # a stream that ended without a word
     _Code.UNAVAILABLE: Reason.CONNECTION_LOST,
     _Code.CANCELLED: Reason.CONNECTION_LOST,
     _Code.UNIMPLEMENTED: Reason.PROTOCOL_VERSION,
@@ -105,15 +107,26 @@ async def abort(context: grpc.aio.ServicerContext, failure: Failure) -> NoReturn
 
 
 def failure_of(error: grpc.aio.AioRpcError) -> Failure:
-    """Read the failure of a call that was made from here."""
-    for key, value in error.trailing_metadata() or ():
+    """Read the failure of a unary call that was made from here."""
+    return _failure(error.code(), error.details(), error.trailing_metadata())
+
+
+async def failure_of_call(call: grpc.aio.Call) -> Failure:
+    """Read the failure of a stream that was opened from here and is over."""
+    return _failure(await call.code(), await call.details(), await call.trailing_metadata())
+
+
+def _failure(
+    code: grpc.StatusCode, text: str | None, trailing: Iterable[tuple[str, bytes]] | None
+) -> Failure:
+    for key, value in trailing or ():
         if key == DETAILS_KEY:
             failure = _unpacked(value)
             if failure is not None:
                 return failure
-    reason = _FOREIGN.get(error.code(), Reason.INTERNAL)
+    reason = _FOREIGN.get(code, Reason.INTERNAL)
     executed = Executed.NO if reason in _NEVER_RAN else Executed.UNKNOWN
-    return Failure(reason, executed, _cut(f"{error.code().name}: {error.details()}"))
+    return Failure(reason, executed, _cut(f"{code.name}: {text}"))
 
 
 def _unpacked(raw: bytes) -> Failure | None:

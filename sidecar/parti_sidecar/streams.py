@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine
-from typing import Any, Generic, NoReturn, TypeVar
+from typing import Any, Generic, TypeVar
 
 import grpc
 import grpc.aio
@@ -146,18 +146,24 @@ async def read_frame(source: Any) -> Any | None:
     return None if frame is grpc.aio.EOF else frame
 
 
-async def first_frame(context: grpc.aio.ServicerContext) -> Any:
-    """Read the frame that says who speaks. Raises MalformedFrameError when none comes in time."""
-    reading = asyncio.ensure_future(read_frame(context))
+async def read_within(source: Any, limit_ms: int) -> Any | None:
+    """Read the next frame. Raises StreamBrokenError when none comes in time."""
+    reading = asyncio.ensure_future(read_frame(source))
     try:
-        done, _ = await asyncio.wait({reading}, timeout=FIRST_FRAME_MS / 1000)
-        frame = reading.result() if done else None
+        done, _ = await asyncio.wait({reading}, timeout=limit_ms / 1000)
     finally:
         reading.cancel()
+    if not done:
+        raise StreamBrokenError(f"no frame within {limit_ms} ms")
+    return reading.result()
+
+
+async def first_frame(context: grpc.aio.ServicerContext) -> Any:
+    """Read the frame that says who speaks. Raises MalformedFrameError when none comes in time."""
+    try:
+        frame = await read_within(context, FIRST_FRAME_MS)
+    except StreamBrokenError as error:
+        raise MalformedFrameError(f"no first frame within {FIRST_FRAME_MS} ms") from error
     if frame is None:
-        _no_first_frame()
+        raise MalformedFrameError("the stream ended before its first frame")
     return frame
-
-
-def _no_first_frame() -> NoReturn:
-    raise MalformedFrameError(f"no first frame within {FIRST_FRAME_MS} ms")

@@ -1,0 +1,187 @@
+"""`parti.v1.Peer`: what other members send here.
+
+Nothing of a stream is used before its handshake is accepted; the answer to the handshake is the
+call's initial metadata. A newer stream of the same member and kind takes the place of an older one,
+which may belong to a connection that died unnoticed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine
+from typing import Any
+
+import grpc.aio
+
+from parti_proto import peer_pb2
+from parti_shard.errors import Executed, Failure, PartiError, Reason
+from parti_shard.ids import MemberId
+from parti_shard.router import Router
+from parti_shard.streams import INBOUND, Destination
+from parti_sidecar.frames import forward_batch, forward_results
+from parti_sidecar.handshakes import accept_handshake
+from parti_sidecar.host import Applicant, Host
+from parti_sidecar.leader_calls import LeaderCalls
+from parti_sidecar.rpc_meter import RpcMeter
+from parti_sidecar.snapshot_transfer import SnapshotKey, SnapshotReceiver
+from parti_sidecar.streams import (
+    WRITE_STALL_MS,
+    StreamWriter,
+    first_frame,
+    read_frame,
+    read_within,
+    run_stream,
+    stop_tasks,
+)
+from parti_sidecar.unary_sends import NOT_READY
+
+FRAMES = "Peer.Frames"
+FORWARD = "Peer.Forward"
+SNAPSHOT = "Peer.Snapshot"
+JOIN_METHOD = "/parti.v1.Peer/Join"
+
+
+class PeerService:
+    """Serves the other members."""
+
+    def __init__(self, host: Host, meter: RpcMeter, leader_calls: LeaderCalls) -> None:
+        self._host = host
+        self._meter = meter
+        self._leader_calls = leader_calls
+        self._snapshots = SnapshotReceiver()
+        self._newest: dict[tuple[str, MemberId], asyncio.Task[None]] = {}
+
+    async def frames(self, context: grpc.aio.ServicerContext) -> peer_pb2.PeerClosed:
+        """Take Raft and session messages of one member."""
+        handshake = accept_handshake(self._host, await first_frame(context))
+        await context.send_initial_metadata(())
+        sender = handshake.from_member
+        await self._as_newest((FRAMES, sender), self._read_frames(context, sender))
+        return peer_pb2.PeerClosed()
+
+    async def forward(self, context: grpc.aio.ServicerContext) -> None:
+        """Take the messages of one origin and answer them."""
+        router = self._host.router
+        if router is None:
+            raise PartiError(NOT_READY)
+        origin = accept_handshake(self._host, await first_frame(context)).from_member
+        await context.send_initial_metadata(())
+        inbound = _InboundStream(self._host, router, self._meter, context)
+        await self._as_newest((FORWARD, origin), inbound.run(origin))
+
+    async def snapshot_offset(
+        self, request: peer_pb2.SnapshotOffsetRequest, _context: grpc.aio.ServicerContext
+    ) -> peer_pb2.SnapshotOffsetReply:
+        """Tell how much of a snapshot is here."""
+        sender = accept_handshake(self._host, request).from_member
+        key = SnapshotKey(request.index, request.term, request.size_bytes, request.crc32c)
+        return peer_pb2.SnapshotOffsetReply(offset=self._snapshots.offset(sender, key))
+
+    async def snapshot(self, context: grpc.aio.ServicerContext) -> peer_pb2.SnapshotReply:
+        """Take one snapshot."""
+        chunk = await first_frame(context)
+        sender = accept_handshake(self._host, chunk).from_member
+        await self._as_newest((SNAPSHOT, sender), self._read_snapshot(context, sender, chunk))
+        return peer_pb2.SnapshotReply()
+
+    async def join(
+        self, request: peer_pb2.JoinRequest, context: grpc.aio.ServicerContext
+    ) -> peer_pb2.JoinReply:
+        """Take a new member in, or let the leader do it."""
+        if self._host.member is None:
+            raise PartiError(NOT_READY)
+        if not self._leader_calls.leads_here():
+            return await self._leader_calls.carry(JOIN_METHOD, request, peer_pb2.JoinReply, context)
+        admission = await self._host.admit(
+            Applicant(
+                member=MemberId(request.member_id),
+                name=request.name,
+                address=request.address,
+                zone=request.zone,
+                cluster_id=request.cluster_id,
+                protocol_version=request.protocol_version,
+            )
+        )
+        peers = [
+            peer_pb2.JoinPeer(member_id=member, address=address)
+            for member, address in admission.peers.items()
+        ]
+        return peer_pb2.JoinReply(cluster_id=admission.cluster_id, peers=peers)
+
+    async def _read_frames(self, context: grpc.aio.ServicerContext, sender: MemberId) -> None:
+        while (frame := await read_frame(context)) is not None:
+            raft, session = frame.raft[:], frame.session[:]
+            self._meter.frame_in(FRAMES, len(raft) + len(session))
+            self._host.peer_frame(sender, raft, session)
+            self._host.settle()
+
+    async def _read_snapshot(
+        self, context: grpc.aio.ServicerContext, sender: MemberId, first: peer_pb2.SnapshotChunk
+    ) -> None:
+        self._snapshots.begin(sender, first)
+        chunk = first
+        while not self._snapshots.add(sender, chunk):
+            self._meter.frame_in(SNAPSHOT, 1)
+            following = await read_within(context, WRITE_STALL_MS)
+            if following is None:
+                text = "the stream ended before the snapshot was whole"
+                raise PartiError(Failure(Reason.CONNECTION_LOST, Executed.NO, text))
+            chunk = following
+        self._host.peer_snapshot(sender, first.message, self._snapshots.finish(sender))
+        self._host.settle()
+
+    async def _as_newest(self, key: tuple[str, MemberId], work: Coroutine[Any, Any, None]) -> None:
+        """Do the work of a stream until it ends or a newer stream takes its place."""
+        working = asyncio.create_task(work)
+        older, self._newest[key] = self._newest.get(key), working
+        if older is not None:
+            older.cancel()
+        try:
+            await asyncio.wait({working})
+        finally:
+            await stop_tasks((working,))
+            if self._newest[key] is working:
+                del self._newest[key]
+        if working.cancelled():
+            text = "a newer stream of the same member took the place of this one"
+            raise PartiError(Failure(Reason.CONFLICT, Executed.UNKNOWN, text))
+        working.result()
+
+
+class _InboundStream:
+    """The messages of one origin, on one stream."""
+
+    def __init__(
+        self, host: Host, router: Router, meter: RpcMeter, context: grpc.aio.ServicerContext
+    ) -> None:
+        self._host = host
+        self._router = router
+        self._meter = meter
+        self._context = context
+        self._stream = host.new_stream_id()
+        self._writer: StreamWriter[Any] = StreamWriter(context.write, self._take)
+
+    async def run(self, origin: MemberId) -> None:
+        destination = Destination(INBOUND, self._stream)
+        self._router.open_inbound(self._stream, origin)
+        self._host.add_writer(destination, self._writer.wake)
+        try:
+            await run_stream(self._read(), self._writer)
+        finally:
+            self._host.remove_writer(destination)
+            self._router.close_inbound(self._stream, self._host.now_ms())
+            self._host.settle()
+
+    async def _read(self) -> None:
+        while (frame := await read_frame(self._context)) is not None:
+            batch = forward_batch(frame)
+            self._meter.frame_in(FORWARD, len(batch.ids))
+            self._router.inbound_frame(self._stream, batch, self._host.now_ms())
+            self._host.settle()
+
+    def _take(self) -> peer_pb2.ForwardResults | None:
+        batch = self._router.take_inbound(self._stream)
+        if batch is None:
+            return None
+        self._meter.frame_out(FORWARD, len(batch.ids))
+        return forward_results(batch)

@@ -1,0 +1,126 @@
+"""`parti.v1.Worker`: the application process that takes the messages of this pod's partitions.
+
+The stream is the worker's life: whatever ends it, the router parks the partitions and, after a
+grace, gives them up. The router may let a worker go as well (a newer one has attached); it says so
+in the last frame, and then the stream ends without an error.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import grpc.aio
+
+from parti_proto import app_pb2
+from parti_shard.errors import Executed, Failure, MalformedFrameError, PartiError, Reason
+from parti_shard.ids import WorkerId
+from parti_shard.limits import PROTOCOL_VERSION, RouterLimits
+from parti_shard.router import Router
+from parti_shard.streams import WORKER, Destination
+from parti_sidecar.frames import sidecar_frame, worker_input
+from parti_sidecar.host import Host
+from parti_sidecar.router_service import make_welcome
+from parti_sidecar.rpc_meter import RpcMeter
+from parti_sidecar.streams import StreamWriter, first_frame, read_frame, run_stream
+from parti_sidecar.unary_sends import NOT_READY
+
+CREDITS_MAX = 65_536
+NAME_CHARACTERS_MAX = 256
+
+ATTACH = "Worker.Attach"
+
+
+class WorkerService:
+    """Serves the application of this pod."""
+
+    def __init__(
+        self, host: Host, meter: RpcMeter, limits: RouterLimits, *, refused_because: str = ""
+    ) -> None:
+        self._host = host
+        self._meter = meter
+        self._limits = limits
+        self._refused_because = refused_because
+
+    async def attach(self, context: grpc.aio.ServicerContext) -> None:
+        """Let a worker serve until its stream ends."""
+        hello = checked_hello(await first_frame(context))
+        if self._refused_because:
+            raise PartiError(Failure(Reason.CONFLICT, Executed.NO, self._refused_because))
+        router = self._host.router
+        if router is None:
+            raise PartiError(NOT_READY)
+        welcome = make_welcome(self._host, self._limits)
+        await context.write(app_pb2.SidecarFrame(welcome=welcome))
+        worker = _AttachedWorker(self._host, router, self._meter, context)
+        await worker.run(hello)
+
+
+class _AttachedWorker:
+    """One worker's stream."""
+
+    def __init__(
+        self, host: Host, router: Router, meter: RpcMeter, context: grpc.aio.ServicerContext
+    ) -> None:
+        self._host = host
+        self._router = router
+        self._meter = meter
+        self._context = context
+        self._worker: WorkerId = host.new_worker_id()
+        self._writer: StreamWriter[Any] = StreamWriter(context.write, self._take)
+        self._let_go = False
+
+    async def run(self, hello: app_pb2.Hello) -> None:
+        destination = Destination(WORKER, self._worker)
+        credits_, partition_credits = hello.credits, hello.partition_credits
+        now_ms = self._host.now_ms()
+        self._router.attach_worker(self._worker, hello.name, credits_, partition_credits, now_ms)
+        self._host.add_writer(destination, self._writer.wake)
+        self._host.settle()
+        try:
+            await run_stream(self._read(), self._writer)
+        finally:
+            self._host.remove_writer(destination)
+            self._router.detach_worker(self._worker, self._host.now_ms())
+            self._host.settle()
+
+    async def _read(self) -> None:
+        while (frame := await read_frame(self._context)) is not None:
+            worker_says = worker_input(frame)
+            results = worker_says.results
+            self._meter.frame_in(ATTACH, len(results.ids) if results is not None else 0)
+            self._router.worker_input(self._worker, worker_says, self._host.now_ms())
+            self._host.settle()
+
+    def _take(self) -> app_pb2.SidecarFrame | None:
+        if self._let_go:
+            return None
+        output = self._router.take_worker(self._worker, self._host.now_ms())
+        if output is None:
+            return None
+        if output.closed:
+            self._let_go = True
+            self._writer.end()
+        self._meter.frame_out(ATTACH, len(output.deliver.ids) if output.deliver is not None else 0)
+        return sidecar_frame(output)
+
+
+def checked_hello(frame: app_pb2.WorkerFrame) -> app_pb2.Hello:
+    """Take the Hello from a worker's first frame. Raises PartiError naming what is wrong."""
+    if not frame.HasField("hello"):
+        raise MalformedFrameError("the first frame of a worker must hold hello")
+    hello = frame.hello
+    if hello.protocol_version != PROTOCOL_VERSION:
+        text = f"protocol version {hello.protocol_version}, this sidecar speaks {PROTOCOL_VERSION}"
+        raise PartiError(Failure(Reason.PROTOCOL_VERSION, Executed.NO, text))
+    for name in ("credits", "partition_credits"):
+        if not 1 <= getattr(hello, name) <= CREDITS_MAX:
+            _bad(f"{name} is {getattr(hello, name)}, must be 1..{CREDITS_MAX}")
+    if hello.partition_credits > hello.credits:
+        _bad("partition_credits is above credits")
+    if len(hello.name) > NAME_CHARACTERS_MAX:
+        _bad(f"name is longer than {NAME_CHARACTERS_MAX} characters")
+    return hello
+
+
+def _bad(text: str) -> None:
+    raise PartiError(Failure(Reason.INVALID_ARGUMENT, Executed.NO, text))
