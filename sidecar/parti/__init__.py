@@ -1,0 +1,42 @@
+"""parti: send messages to the owners of their partitions, and serve the partitions of this pod.
+
+    async with parti.Client() as client:
+        reply = await client.send(key="user-42", payload=b"hello")
+
+    async def handle(message: parti.Message) -> bytes:
+        return b"served under epoch %d" % message.epoch
+
+    parti.Worker(handle).run_forever()
+
+Both talk only to the sidecar of their own pod (`PARTI_ADDRESS`, default 127.0.0.1:5100). For
+scripts without asyncio there is `SyncClient`; for unit tests of applications `parti.testing`.
+"""
+
+from parti._client import Client
+from parti._errors import (
+    Executed,
+    HandlerFailed,
+    NotExecuted,
+    PartiError,
+    Reason,
+    UnknownOutcome,
+)
+from parti._values import Location, Message, Outgoing, Phase, Reply, TableChange
+from parti._worker import Worker
+
+__all__ = [
+    "Client",
+    "Executed",
+    "HandlerFailed",
+    "Location",
+    "Message",
+    "NotExecuted",
+    "Outgoing",
+    "PartiError",
+    "Phase",
+    "Reason",
+    "Reply",
+    "TableChange",
+    "UnknownOutcome",
+    "Worker",
+]

@@ -1,0 +1,212 @@
+"""Lanes and the runners that serve them: how messages become calls of the handler.
+
+A lane is a queue whose messages run one after the other: of a partition, of a key, or of a
+single message, by the worker's concurrency. A runner is a task that takes ready lanes and awaits
+the handler directly, message by message. Before it begins a lane it makes sure that another
+runner is woken for the remaining ones. So handlers that do not suspend are all served by one
+task within one turn of the loop, and one that does suspends nobody but its own lane.
+
+There are never more busy runners than messages the worker granted credits for.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections import deque
+from typing import TYPE_CHECKING, Final
+
+from parti import _limits as limits
+from parti._errors import Executed, Reason
+from parti._handler import AsyncHandler, HandlerResult
+from parti._values import LEASE_CLOCK, Message
+
+if TYPE_CHECKING:
+    from parti._assignments import Assignment
+
+logger = logging.getLogger("parti.worker")
+
+RUNNERS_IDLE_MAX: Final = 64
+
+
+class Lane:
+    """Messages that run one after the other."""
+
+    __slots__ = ("assignment", "name", "queue", "runner", "scheduled")
+
+    def __init__(self, assignment: Assignment, name: bytes | int) -> None:
+        self.assignment = assignment
+        self.name = name
+        self.queue: deque[Message] = deque()
+        self.scheduled = False  # ready, or being run
+        self.runner: asyncio.Task[None] | None = None
+
+
+class Runners:
+    """The tasks that run lanes of one attachment, as many as handlers are suspended."""
+
+    def __init__(self, handler: AsyncHandler) -> None:
+        self.lease_until_ms = 0  # fails closed: nothing starts before a lease has come
+        self.handler_failures_count = 0
+        self.payload_bytes_max = limits.GRPC_MESSAGE_BYTES_MAX // 2  # until a sidecar says it
+        self._handler = handler
+        self._loop = asyncio.get_running_loop()
+        self._ready: deque[Lane] = deque()
+        self._idle: list[asyncio.Future[None]] = []
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._waking = False  # a runner is about to look at the ready lanes
+        self._log_after_ms = 0
+        self._slice_until_ms = 0  # of the running turn of the loop
+
+    def schedule(self, lane: Lane) -> None:
+        """Put a lane with messages in line; call `wake` afterwards."""
+        lane.scheduled = True
+        self._ready.append(lane)
+
+    def wake(self) -> None:
+        """Make sure that a runner looks at the ready lanes."""
+        if self._waking or not self._ready:
+            return
+        self._waking = True
+        while self._idle:
+            idle = self._idle.pop()
+            if not idle.done():
+                idle.set_result(None)
+                return
+        task = self._loop.create_task(self._run(), name="parti-worker-runner")
+        self._tasks.add(task)
+        task.add_done_callback(self._ended)
+
+    def close(self) -> None:
+        """End the runners that are idle; the others end with their cancelled lanes."""
+        for idle in self._idle:
+            idle.cancel()
+        self._idle.clear()
+
+    async def _run(self) -> None:
+        while True:
+            self._waking = False
+            while self._ready:
+                lane = self._ready.popleft()
+                if self._ready:
+                    self.wake()
+                await self._run_lane(lane)
+            if len(self._idle) >= RUNNERS_IDLE_MAX:
+                return
+            idle = self._loop.create_future()
+            self._idle.append(idle)
+            await idle
+
+    async def _run_lane(self, lane: Lane) -> None:
+        """Run the messages of a lane until there are none."""
+        lane.runner = asyncio.current_task()
+        queue, assignment = lane.queue, lane.assignment
+        handler, outbox = self._handler, assignment.outbox
+        while queue:
+            now_ms = time.clock_gettime_ns(LEASE_CLOCK) // 1_000_000
+            if now_ms > self._slice_until_ms:
+                await self._let_others_run(lane)
+                self._slice_until_ms = now_ms + limits.WORKER_SLICE_MS
+            message = queue.popleft()
+            deadline_ms = message.deadline_ms
+            if (
+                assignment.cut
+                or now_ms >= self.lease_until_ms
+                or (deadline_ms and now_ms >= deadline_ms)
+            ):
+                self._refuse(assignment, message, now_ms)
+                continue
+            try:
+                result = await handler(message)
+            except Exception as error:  # noqa: BLE001 - whatever the application raises
+                self._failed(assignment, message, error)
+            except asyncio.CancelledError as error:
+                self._interrupted(lane, message, error)
+            else:
+                if type(result) is bytes and len(result) <= self.payload_bytes_max:
+                    outbox.succeed(message.id, result)
+                else:
+                    self._finish(assignment, message, result)
+            assignment.open_count -= 1
+            if assignment.ending:
+                assignment.check_idle()
+        if assignment.cut:
+            forget_cancellation(lane)
+        lane.runner = None
+        lane.scheduled = False
+        assignment.lanes.pop(lane.name, None)
+
+    async def _let_others_run(self, lane: Lane) -> None:
+        """Let results, leases and other lanes through."""
+        try:
+            await asyncio.sleep(0)
+        except asyncio.CancelledError:
+            if not lane.assignment.cut:
+                raise
+            forget_cancellation(lane)
+
+    def _refuse(self, assignment: Assignment, message: Message, now_ms: int) -> None:
+        """Answer a message that may not start any more."""
+        reason, text = Reason.DEADLINE_EXCEEDED, "its time was over before it could start"
+        if assignment.cut:
+            reason, text = Reason.STALE_EPOCH, "its epoch was cut off before it could start"
+        elif now_ms >= self.lease_until_ms:
+            reason, text = Reason.LEASE_EXPIRED, "the lease was over before it could start"
+        assignment.outbox.fail(message.id, reason, Executed.NO, text)
+        assignment.open_count -= 1
+        assignment.check_idle()
+
+    def _failed(self, assignment: Assignment, message: Message, error: BaseException) -> None:
+        """Answer with what the handler raised; log it, but not every time."""
+        self.handler_failures_count += 1
+        now_ms = time.monotonic_ns() // 1_000_000
+        if now_ms >= self._log_after_ms:
+            self._log_after_ms = now_ms + limits.FAILURE_LOG_EVERY_MS
+            logger.error(
+                "handler failed for partition %d (failure %d of this attachment)",
+                message.partition,
+                self.handler_failures_count,
+                exc_info=error,
+            )
+        text = f"{type(error).__name__}: {error}"
+        assignment.outbox.fail(message.id, Reason.HANDLER_FAILED, Executed.YES, text)
+
+    def _interrupted(self, lane: Lane, message: Message, error: asyncio.CancelledError) -> None:
+        """Tell our own cancellation of a cut epoch from one that the handler raised itself."""
+        runner = lane.runner
+        assert runner is not None
+        if not runner.cancelling():
+            self._failed(lane.assignment, message, error)
+            return
+        forget_cancellation(lane)
+        text = "its epoch was cut off while it ran"
+        lane.assignment.outbox.fail(message.id, Reason.OWNER_LOST, Executed.UNKNOWN, text)
+
+    def _finish(self, assignment: Assignment, message: Message, result: HandlerResult) -> None:
+        """Answer with a result that is not plain bytes of a good size."""
+        payload = result.encode() if isinstance(result, str) else result
+        if payload is None:
+            payload = b""
+        if not isinstance(payload, bytes):
+            text = f"the handler must return bytes, str or None, not {type(result).__name__}"
+            self._failed(assignment, message, TypeError(text))
+        elif len(payload) > self.payload_bytes_max:
+            text = f"a reply of {len(payload)} bytes, the limit is {self.payload_bytes_max}"
+            self._failed(assignment, message, ValueError(text))
+        else:
+            assignment.outbox.succeed(message.id, payload)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self._loop.call_exception_handler(
+                {"message": "a runner of the worker died", "exception": error, "task": task}
+            )
+
+
+def forget_cancellation(lane: Lane) -> None:
+    """Make a runner usable again after its lane was cut."""
+    assert lane.runner is not None
+    while lane.runner.cancelling():
+        lane.runner.uncancel()

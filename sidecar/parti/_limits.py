@@ -1,0 +1,40 @@
+"""Every default and every limit of the SDK, in one place. Times in ms, sizes in bytes or counts.
+
+A limit that is hit is answered with its own error and counted.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+PROTOCOL_VERSION: Final = 1
+
+# Client: what waits inside between `send` and its outcome.
+UNSETTLED_ITEMS_MAX: Final = 65_536
+UNSETTLED_BYTES_MAX: Final = 64 << 20
+FRAME_BYTES_TARGET: Final = 64 << 10  # a frame is closed when it holds so much
+FRAME_ITEMS_MAX: Final = 1_024
+KEY_BYTES_MAX: Final = 1 << 10
+HEADERS_BYTES_MAX: Final = 4 << 10
+TIMEOUT_MS_MAX: Final = 3_600_000
+SEND_MANY_WINDOW: Final = 8_192  # messages of one send_many that are unsettled at once
+
+# The sidecar knows best whether a message ran, so it has this long to say so after the deadline.
+ANSWER_GRACE_MS: Final = 50
+SWEEP_EVERY_MS_MIN: Final = 10  # deadlines are noticed this much too late at most
+RETRY_DELAY_MS: Final = 20  # without a hint of the sidecar: doubled each time, jittered
+RETRY_DELAY_MS_MAX: Final = 1_000
+
+# Links: dialling, the first frame, pauses between attempts, the end of a stream.
+CONNECT_MS_MAX: Final = 5_000
+BACKOFF_MS: Final = 50
+BACKOFF_MS_MAX: Final = 2_000
+CLOSE_MS_MAX: Final = 1_000
+GRPC_MESSAGE_BYTES_MAX: Final = 16 << 20
+
+# Worker.
+WORKER_SLICE_MS: Final = 5  # handlers that never suspend run so long before the loop turns
+CALLBACKS_MAX: Final = 64  # on_assigned / on_revoked that run at once
+HANDLER_THREADS: Final = 32  # threads for handlers that are plain functions
+ERROR_TEXT_CHARS_MAX: Final = 1_000
+FAILURE_LOG_EVERY_MS: Final = 1_000  # tracebacks of a failing handler in the log
