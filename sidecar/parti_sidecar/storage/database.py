@@ -131,7 +131,10 @@ class Database:
         self._step_hook("committed")
 
     def check_structure(self) -> None:
-        """Raise `CorruptState` if the b-trees are damaged (their contents are not looked at)."""
+        """Raise `CorruptState` if schema or b-trees are damaged (contents are not looked at)."""
+        schema = self.execute("SELECT sql FROM sqlite_schema ORDER BY name")
+        if schema != [(_CREATE_ENTRIES,), (_CREATE_RECORDS,)]:
+            raise CorruptState(f"{self._path.name}: the schema is {schema}")
         findings = self.execute("PRAGMA quick_check(1)")
         if findings != [("ok",)]:
             raise CorruptState(f"{self._path.name}: {findings[0][0]}")

@@ -202,7 +202,7 @@ class MemoryStorage:
         self._disk.append(_Transaction(records))
         self._disk.sync()
         self._disk.checkpoint()
-        self._disk.witness = encode_claim(claim_of(identity, state, sequence=0, with_tail=True))
+        self._disk.witness = encode_claim(claim_of(identity, state, sequence=0))
 
     def load(self) -> StoredState:
         image = self._disk.image()
@@ -217,7 +217,7 @@ class MemoryStorage:
         self._loaded = True
         self.read_snapshot()
         self._remove_other_files()
-        self._write_claim(with_tail=True)
+        self._write_claim()
         return recovered.stored
 
     def _claim(self) -> Claim | None:
@@ -232,7 +232,7 @@ class MemoryStorage:
             self._append(_Transaction({int(RecordKind.IDENTITY): encode_identity(identity)}))
             self.sync()
             self._identity = identity
-            self._write_claim(with_tail=True)
+            self._write_claim()
 
     def write(self, batch: WriteBatch) -> None:
         self.stage(batch)
@@ -242,10 +242,8 @@ class MemoryStorage:
         """Write without syncing: the step is there, unless the power fails."""
         self._require_usable()
         step = plan_step(self._state, batch, self._image.row_holding)
-        if not step.changes(self._state):
+        if step is None:
             return
-        if step.delete_from is not None:
-            self._write_claim(with_tail=False)
         record = None if batch.snapshot is None else record_of(batch.snapshot)
         self._append(_transaction(step, record))
         if batch.snapshot is not None and record is not None:
@@ -278,18 +276,18 @@ class MemoryStorage:
         for name in [name for name in self._disk.files if name != keep]:
             del self._disk.files[name]
 
-    def _write_claim(self, *, with_tail: bool) -> None:
+    def _write_claim(self) -> None:
         previous = self._claim()
         sequence = 0 if previous is None else previous.sequence + 1
-        claim = claim_of(self._identity, self._durable_state, sequence, with_tail=with_tail)
+        claim = claim_of(self._identity, self._durable_state, sequence)
         self._disk.witness = encode_claim(claim)
-        self._witness_lag_commits = 0 if with_tail else WITNESS_LAG_COMMITS_MAX
+        self._witness_lag_commits = 0
 
     def maintain(self, *, idle: bool) -> None:
         self._require_usable()
         if idle or self._witness_lag_commits >= WITNESS_LAG_COMMITS_MAX:
             self.sync()
-            self._write_claim(with_tail=True)
+            self._write_claim()
         if idle:
             self._disk.checkpoint()
 

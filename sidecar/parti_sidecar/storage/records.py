@@ -27,9 +27,9 @@ from parti_sidecar.storage.base import (
 _NO_HARD_STATE = HardState()
 _CRC = struct.Struct("<I")
 _IDENTITY = struct.Struct("<IQ")
-_LOG_STATE = struct.Struct("<QQQQQQQQI")
+_LOG_STATE = struct.Struct("<QQQQQQQQQI")
 _SNAPSHOT = struct.Struct("<QQQI?4I")
-_CLAIM = struct.Struct("<QQIQQQQQI")
+_CLAIM = struct.Struct("<QQI")
 
 
 class RecordKind(IntEnum):
@@ -45,10 +45,12 @@ class RecordKind(IntEnum):
 class LogState:
     """Hard state and the log's outline, rewritten in every step together with the entries.
 
+    `step` counts the steps ever written: of two states of one member it tells the older.
     `tail_chain` is the checksum of the last row ever written to the current log: the next
     row continues from it, and at load the last row found must carry it.
     """
 
+    step: int = 0
     hard_state: HardState = _NO_HARD_STATE
     floor: LogPosition = LOG_START
     snapshot: LogPosition = LOG_START
@@ -58,18 +60,12 @@ class LogState:
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """What the witness knows to be durable: the store may have more, never less.
-
-    `last_index` with `chain` names the end of a stored row, or 0 for no claim on the log's tail.
-    """
+    """What the witness knows to be durable: the store may be at a later step, never earlier."""
 
     sequence: int
     member_id: MemberId
     cluster_crc32c: int
-    hard_state: HardState
-    snapshot_index: LogIndex
-    last_index: LogIndex
-    chain: int
+    state: LogState
 
 
 def _seal(kind: RecordKind, payload: bytes) -> bytes:
@@ -106,8 +102,13 @@ def decode_identity(body: bytes | None) -> Identity:
 
 
 def encode_log_state(state: LogState) -> bytes:
+    return _seal(RecordKind.LOG_STATE, _pack_log_state(state))
+
+
+def _pack_log_state(state: LogState) -> bytes:
     hard, floor, snapshot = state.hard_state, state.floor, state.snapshot
-    payload = _LOG_STATE.pack(
+    return _LOG_STATE.pack(
+        state.step,
         hard.term,
         hard.vote,
         hard.commit,
@@ -118,13 +119,17 @@ def encode_log_state(state: LogState) -> bytes:
         state.last_index,
         state.tail_chain,
     )
-    return _seal(RecordKind.LOG_STATE, payload)
 
 
 def decode_log_state(body: bytes | None) -> LogState:
-    fields = _LOG_STATE.unpack(_open(RecordKind.LOG_STATE, body))
-    term, vote, commit, floor_index, floor_term, snap_index, snap_term, last, chain = fields
+    return _unpack_log_state(_open(RecordKind.LOG_STATE, body))
+
+
+def _unpack_log_state(packed: bytes) -> LogState:
+    step, term, vote, commit, *positions, last, chain = _LOG_STATE.unpack(packed)
+    floor_index, floor_term, snap_index, snap_term = positions
     return LogState(
+        step=step,
         hard_state=HardState(Term(term), MemberId(vote), LogIndex(commit)),
         floor=LogPosition(LogIndex(floor_index), Term(floor_term)),
         snapshot=LogPosition(LogIndex(snap_index), Term(snap_term)),
@@ -164,36 +169,18 @@ def decode_snapshot_record(body: bytes | None) -> SnapshotRecord:
 
 
 def encode_claim(claim: Claim) -> bytes:
-    hard = claim.hard_state
-    payload = _CLAIM.pack(
-        claim.sequence,
-        claim.member_id,
-        claim.cluster_crc32c,
-        hard.term,
-        hard.vote,
-        hard.commit,
-        claim.snapshot_index,
-        claim.last_index,
-        claim.chain,
-    )
-    return _seal(RecordKind.CLAIM, payload)
+    head = _CLAIM.pack(claim.sequence, claim.member_id, claim.cluster_crc32c)
+    return _seal(RecordKind.CLAIM, head + _pack_log_state(claim.state))
 
 
-CLAIM_BYTES = _CLAIM.size + _CRC.size
+CLAIM_BYTES = _CLAIM.size + _LOG_STATE.size + _CRC.size
 
 
 def decode_claim(body: bytes) -> Claim:
-    fields = _CLAIM.unpack(_open(RecordKind.CLAIM, body))
-    sequence, member_id, cluster_crc32c, term, vote, commit, snapshot_index, last, chain = fields
-    return Claim(
-        sequence=sequence,
-        member_id=MemberId(member_id),
-        cluster_crc32c=cluster_crc32c,
-        hard_state=HardState(Term(term), MemberId(vote), LogIndex(commit)),
-        snapshot_index=LogIndex(snapshot_index),
-        last_index=LogIndex(last),
-        chain=chain,
-    )
+    payload = _open(RecordKind.CLAIM, body)
+    sequence, member_id, cluster_crc32c = _CLAIM.unpack_from(payload)
+    state = _unpack_log_state(payload[_CLAIM.size :])
+    return Claim(sequence, MemberId(member_id), cluster_crc32c, state)
 
 
 def cluster_checksum(cluster_id: str) -> int:

@@ -4,8 +4,8 @@ SQLite notices damage to its own structure only. It returns damaged row contents
 it takes a decayed write-ahead log for one that ends earlier. So everything is checked here:
 - each record and each row carries a checksum (decay of contents);
 - rows are chained, contiguous, begin at the floor and end at the recorded tail (lost rows);
-- the witness, a separate file, claims what was durable some time ago (a lost log tail, a lost
-  write-ahead log, a lost or older database).
+- the witness, a separate file, claims a step that was durable some time ago (a lost tail of the
+  write-ahead log, a lost write-ahead log, an older database).
 
 Not detected: the loss of steps that the witness does not cover yet (at most
 `WITNESS_LAG_COMMITS_MAX` commits or `WITNESS_AGE_MS_MAX`), and a whole directory, witness
@@ -17,10 +17,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from parti_raft.types import Entry, LogIndex
+from parti_raft.types import Entry
 from parti_sidecar.storage.base import (
     LOG_START,
-    NO_INDEX,
     CorruptState,
     Identity,
     LogPosition,
@@ -54,10 +53,10 @@ def recover(
     identity = decode_identity(records.get(RecordKind.IDENTITY))
     state = decode_log_state(records.get(RecordKind.LOG_STATE))
     snapshot = _current_snapshot(state, records.get(RecordKind.SNAPSHOT))
-    entries, chains = _read_log(state, live_rows)
+    entries = _read_log(state, live_rows)
     if claim is None:
         raise CorruptState("the witness is missing or unreadable")
-    _check_claim(claim, identity, state, chains)
+    _check_claim(claim, identity, state)
     stored = StoredState(identity, state.hard_state, entries, snapshot, state.floor)
     return Recovered(stored, state)
 
@@ -72,15 +71,13 @@ def _current_snapshot(state: LogState, body: bytes | None) -> SnapshotRecord | N
     return record
 
 
-def _read_log(state: LogState, live_rows: Iterable[Row]) -> tuple[list[Entry], dict[LogIndex, int]]:
+def _read_log(state: LogState, live_rows: Iterable[Row]) -> list[Entry]:
     entries: list[Entry] = []
-    chains: dict[LogIndex, int] = {}
     previous: Row | None = None
     for row in live_rows:
         decoded = decode_row(row)
         _check_link(state, previous, row)
         entries.extend(decoded)
-        chains[row.last_index] = row.chain
         previous = row
     last_index, chain = state.floor.index, state.tail_chain
     if previous is not None:
@@ -88,7 +85,7 @@ def _read_log(state: LogState, live_rows: Iterable[Row]) -> tuple[list[Entry], d
     if (last_index, chain) != (state.last_index, state.tail_chain):
         raise CorruptState(f"the log ends at {last_index}, expected {state.last_index}")
     dead = next((at for at, entry in enumerate(entries) if entry.index > state.floor.index), 0)
-    return entries[dead:], chains
+    return entries[dead:]
 
 
 def _check_link(state: LogState, previous: Row | None, row: Row) -> None:
@@ -99,36 +96,34 @@ def _check_link(state: LogState, previous: Row | None, row: Row) -> None:
         raise CorruptState(f"log row of entry {row.first_index} does not follow the one before")
 
 
-def _check_claim(
-    claim: Claim, identity: Identity, state: LogState, chains: Mapping[LogIndex, int]
-) -> None:
-    hard, durable = state.hard_state, claim.hard_state
+def _check_claim(claim: Claim, identity: Identity, state: LogState) -> None:
+    witnessed = claim.state
     if claim.member_id != identity.member_id:
         raise CorruptState("the witness belongs to another member")
     if claim.cluster_crc32c not in (0, cluster_checksum(identity.cluster_id)):
         raise CorruptState("the cluster id was lost")
-    if hard.term < durable.term or hard.commit < durable.commit:
-        raise CorruptState(f"{hard} is older than the witnessed {durable}")
-    if hard.term == durable.term and durable.vote not in (0, hard.vote):
-        raise CorruptState(f"the vote of term {hard.term} was lost")
-    if state.snapshot.index < claim.snapshot_index:
-        raise CorruptState(f"the snapshot at {claim.snapshot_index} was lost")
-    if claim.last_index > state.last_index:
+    if state.step < witnessed.step:
         raise CorruptState(
-            f"the log ends at {state.last_index}, but was durable to {claim.last_index}"
+            f"step {state.step} is the last one stored, but {witnessed.step} was durable; "
+            f"the log ends at {state.last_index}, was durable to {witnessed.last_index}"
         )
-    if claim.last_index > state.floor.index and chains.get(claim.last_index) != claim.chain:
-        raise CorruptState(f"the log up to {claim.last_index} is not the witnessed one")
+    if state.step == witnessed.step and state != witnessed:
+        raise CorruptState(f"step {state.step} is not the one that was durable")
+    if _takes_back(state, witnessed):
+        raise CorruptState(f"{state} does not follow the witnessed {witnessed}")
 
 
-def claim_of(identity: Identity, state: LogState, sequence: int, *, with_tail: bool) -> Claim:
-    """What may be claimed once `state` is durable."""
-    return Claim(
-        sequence=sequence,
-        member_id=identity.member_id,
-        cluster_crc32c=cluster_checksum(identity.cluster_id),
-        hard_state=state.hard_state,
-        snapshot_index=state.snapshot.index,
-        last_index=state.last_index if with_tail else NO_INDEX,
-        chain=state.tail_chain if with_tail else 0,
+def _takes_back(state: LogState, witnessed: LogState) -> bool:
+    hard, durable = state.hard_state, witnessed.hard_state
+    return (
+        hard.term < durable.term
+        or hard.commit < durable.commit
+        or (hard.term == durable.term and durable.vote not in (0, hard.vote))
+        or state.snapshot.index < witnessed.snapshot.index
+        or state.floor.index < witnessed.floor.index
     )
+
+
+def claim_of(identity: Identity, state: LogState, sequence: int) -> Claim:
+    """What may be claimed once `state` is durable."""
+    return Claim(sequence, identity.member_id, cluster_checksum(identity.cluster_id), state)

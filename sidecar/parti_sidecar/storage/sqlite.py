@@ -1,8 +1,8 @@
 """The storage of a running member: one SQLite file, snapshot files, the witness, the lock.
 
-A step is carried out in this order: withdraw the witness's claim on rows that are about to be
-replaced; write the snapshot's file; one transaction with records and rows; remove superseded
-snapshot files. Whatever the moment of a crash, the transaction decides what is there.
+A step is carried out in this order: write the snapshot's file; one transaction with records and
+rows; remove superseded snapshot files. Whatever the moment of a crash, the transaction decides
+what is there.
 
 Housekeeping (`maintain`) is separate from `write`, so that no acknowledgement waits for it:
 the witness, deletion of dead rows beyond the first few hundred, and checkpoints.
@@ -166,7 +166,7 @@ class SqliteStorage:
         self._require_usable()
         try:
             step = plan_step(self._state, batch, self._database.row_holding)
-            if not step.changes(self._state):
+            if step is None:
                 return
             if step.rows or batch.snapshot is not None:
                 self._require_room()
@@ -179,19 +179,11 @@ class SqliteStorage:
             raise
 
     def _carry_out(self, step: Step, snapshot: Snapshot | None) -> None:
-        self._withdraw_claim(step)
         record = None if snapshot is None else self._snapshots.save(snapshot)
         self._commit(step, record)
         if record is not None:
             self._snapshot = record
             self._snapshots.remove_others(record)
-
-    def _withdraw_claim(self, step: Step) -> None:
-        claim = self._witness.claim
-        assert claim is not None, "load requires a claim"
-        if step.delete_from is not None and claim.last_index >= step.delete_from:
-            self._witness.withdraw_tail(self._identity, self._state)
-            self._witness_lag_commits = WITNESS_LAG_COMMITS_MAX  # due again at once
 
     def _commit(self, step: Step, record: SnapshotRecord | None) -> None:
         database = self._database

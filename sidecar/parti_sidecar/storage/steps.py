@@ -40,9 +40,6 @@ class Step:
     delete_from: LogIndex | None
     rows: list[Row]
 
-    def changes(self, state: LogState) -> bool:
-        return bool(self.rows) or self.delete_from is not None or self.state != state
-
 
 def changes_identity(stored: Identity, asked: Identity) -> bool:
     """Whether to store `asked`; raises unless it is the same, or the first to name a cluster."""
@@ -55,8 +52,12 @@ def changes_identity(stored: Identity, asked: Identity) -> bool:
     return True
 
 
-def plan_step(state: LogState, batch: WriteBatch, row_holding: RowLookup) -> Step:
-    """Plan the batch; `row_holding` finds the stored row that holds a given live entry."""
+def plan_step(state: LogState, batch: WriteBatch, row_holding: RowLookup) -> Step | None:
+    """Plan the batch; `row_holding` finds the stored row that holds a given live entry.
+
+    None if the batch changes nothing: there is nothing to make durable then.
+    """
+    before = state
     delete_from = None
     rows: list[Row] = []
     if batch.snapshot is not None:
@@ -69,7 +70,9 @@ def plan_step(state: LogState, batch: WriteBatch, row_holding: RowLookup) -> Ste
         state = replace(state, hard_state=batch.hard_state)
     if batch.compact_to > state.floor.index:
         state = replace(state, floor=_new_floor(state, batch.compact_to, row_holding))
-    return Step(state, delete_from, rows)
+    if state == before and not rows:
+        return None
+    return Step(replace(state, step=before.step + 1), delete_from, rows)
 
 
 def _plan_snapshot(

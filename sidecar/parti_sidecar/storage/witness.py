@@ -2,11 +2,10 @@
 
 SQLite cannot tell a write-ahead log that lost its tail to decay from one whose tail was never
 finished; either way it carries on with less. The witness, which lags behind the database and is
-checked against it at load, can tell: the store may have more than it claims, never less.
+checked against it at load, can tell: the database may be at a later step, never at an earlier.
 
 Two slots are written in turn, each in a page of its own with its own checksum and sync, so that
-a torn write leaves the other slot's older claim. The claim on the log's tail is withdrawn before
-a step that replaces claimed rows, else a crash after that step would look like decay.
+a torn write leaves the other slot's older claim.
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ WITNESS_NAME = "witness"
 
 def create_witness(path: Path, identity: Identity) -> None:
     """Write the first claim: a member with this id, and nothing else yet."""
-    claim = claim_of(identity, LogState(), sequence=0, with_tail=True)
+    claim = claim_of(identity, LogState(), sequence=0)
     write_synced(path, encode_claim(claim).ljust(2 * PAGE_BYTES, b"\0"))
 
 
@@ -46,18 +45,11 @@ class Witness:
         self.claim = max(readable, key=lambda claim: claim.sequence, default=None)
 
     def write(self, identity: Identity, state: LogState) -> None:
-        """Claim everything in `state`, which must be durable."""
-        self._write(identity, state, with_tail=True)
-
-    def withdraw_tail(self, identity: Identity, state: LogState) -> None:
-        """Claim `state` without the log's tail, of which rows are about to be replaced."""
-        self._write(identity, state, with_tail=False)
-
-    def _write(self, identity: Identity, state: LogState, *, with_tail: bool) -> None:
+        """Claim `state`, which must be durable."""
         assert self._descriptor is not None, "written only after a load that requires it"
         assert self.claim is not None
         sequence = self.claim.sequence + 1
-        claim = claim_of(identity, state, sequence, with_tail=with_tail)
+        claim = claim_of(identity, state, sequence)
         with os_errors("writing the witness"):
             self._step_hook("witness-write")
             write_at(self._descriptor, encode_claim(claim), sequence % 2 * PAGE_BYTES)
