@@ -21,6 +21,7 @@ from parti._errors import (
     Reason,
     UnknownOutcome,
 )
+from parti._sync import SyncClient
 from parti._values import Location, Message, Outgoing, Phase, Reply, TableChange
 from parti._worker import Worker
 
@@ -36,6 +37,7 @@ __all__ = [
     "Phase",
     "Reason",
     "Reply",
+    "SyncClient",
     "TableChange",
     "UnknownOutcome",
     "Worker",

@@ -312,6 +312,7 @@ class Assignments:
         task = asyncio.get_running_loop().create_task(work, name="parti-worker-assignment")
         self._ownership.tasks.add(task)
         task.add_done_callback(self._ownership.tasks.discard)
+        task.add_done_callback(self._runners.crash.watch)
         return task
 
 

@@ -47,7 +47,8 @@ class Attachment:
         try:
             await self._greet(call)
             on_welcome()
-            await transport.serve_both(call, self._write(call), self._read(call))
+            crash = self.runners.crash.wait()
+            await transport.serve(call, self._write(call), self._read(call), crash)
         except PartiError as error:
             if self._handed_over():
                 return

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncGenerator, Iterable, Mapping
 from types import TracebackType
 from typing import Any, Self
 
@@ -132,14 +132,17 @@ class Client:
             raise timeout_refused()
         batch = Batch(link.loop)
         deadline = link.loop.time() + timeout
-        for message in messages:
-            await batch.wait_for_room()
-            index = batch.add()
-            try:
-                link.offer(make_item(message, deadline, batch, index, link.payload_bytes_max))
-            except PartiError as error:
-                batch.settle(index, error)
-        return await batch.wait()
+        try:
+            for message in messages:
+                await batch.wait_for_room()
+                index = batch.add()
+                try:
+                    link.offer(make_item(message, deadline, batch, index, link.payload_bytes_max))
+                except PartiError as error:
+                    batch.settle(index, error)
+            return await batch.wait()
+        finally:
+            batch.abandoned = True
 
     async def locate(
         self,
@@ -161,7 +164,7 @@ class Client:
             raise transport.error_from_status(error) from None
         return location(reply.partition, reply.owner_name, reply.table_index)
 
-    async def watch_table(self) -> AsyncIterator[TableChange]:
+    async def watch_table(self) -> AsyncGenerator[TableChange, None]:
         """Yield the whole table, then every change; after a lost connection the whole again."""
         self._open_link()
         backoff = transport.Backoff()
@@ -189,6 +192,7 @@ class Batch:
     """Collects the outcomes of one `send_many`, a bounded window of them at a time."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self.abandoned = False  # nobody waits any more: what is not sent yet stays here
         self._loop = loop
         self._outcomes: list[Reply | PartiError | None] = []
         self._open_count = 0

@@ -30,6 +30,23 @@ logger = logging.getLogger("parti.worker")
 RUNNERS_IDLE_MAX: Final = 64
 
 
+class Crash:
+    """The first bug that ended a task of the attachment; it ends the worker."""
+
+    def __init__(self) -> None:
+        self._error: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    def watch(self, task: asyncio.Task[None]) -> None:
+        """Look at a task that has ended."""
+        error = None if task.cancelled() else task.exception()
+        if error is not None and not self._error.done():
+            self._error.set_exception(error)
+
+    async def wait(self) -> None:
+        """Raise the bug, when there is one."""
+        await self._error
+
+
 class Lane:
     """Messages that run one after the other."""
 
@@ -49,6 +66,7 @@ class Runners:
     def __init__(self, handler: AsyncHandler) -> None:
         self.lease_until_ms = 0  # fails closed: nothing starts before a lease has come
         self.handler_failures_count = 0
+        self.crash = Crash()
         self.payload_bytes_max = limits.GRPC_MESSAGE_BYTES_MAX // 2  # until a sidecar says it
         self._handler = handler
         self._loop = asyncio.get_running_loop()
@@ -57,7 +75,8 @@ class Runners:
         self._tasks: set[asyncio.Task[None]] = set()
         self._waking = False  # a runner is about to look at the ready lanes
         self._log_after_ms = 0
-        self._slice_until_ms = 0  # of the running turn of the loop
+        self._slice_until_ms = 0  # of the running turn of the loop; 0: it has just begun
+        self._closed = False
 
     def schedule(self, lane: Lane) -> None:
         """Put a lane with messages in line; call `wake` afterwards."""
@@ -80,6 +99,7 @@ class Runners:
 
     def close(self) -> None:
         """End the runners that are idle; the others end with their cancelled lanes."""
+        self._closed = True
         for idle in self._idle:
             idle.cancel()
         self._idle.clear()
@@ -87,12 +107,13 @@ class Runners:
     async def _run(self) -> None:
         while True:
             self._waking = False
+            self._slice_until_ms = 0
             while self._ready:
                 lane = self._ready.popleft()
                 if self._ready:
                     self.wake()
                 await self._run_lane(lane)
-            if len(self._idle) >= RUNNERS_IDLE_MAX:
+            if self._closed or len(self._idle) >= RUNNERS_IDLE_MAX:
                 return
             idle = self._loop.create_future()
             self._idle.append(idle)
@@ -106,7 +127,8 @@ class Runners:
         while queue:
             now_ms = time.clock_gettime_ns(LEASE_CLOCK) // 1_000_000
             if now_ms > self._slice_until_ms:
-                await self._let_others_run(lane)
+                if self._slice_until_ms:
+                    await self._let_others_run(lane)
                 self._slice_until_ms = now_ms + limits.WORKER_SLICE_MS
             message = queue.popleft()
             deadline_ms = message.deadline_ms
@@ -199,10 +221,7 @@ class Runners:
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
-        if not task.cancelled() and (error := task.exception()) is not None:
-            self._loop.call_exception_handler(
-                {"message": "a runner of the worker died", "exception": error, "task": task}
-            )
+        self.crash.watch(task)
 
 
 def forget_cancellation(lane: Lane) -> None:

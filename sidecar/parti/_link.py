@@ -96,7 +96,7 @@ class Link:
         try:
             self._welcomed(await self._first_frame(call))
             backoff.reset()
-            await transport.serve_both(call, self._write(call), self._read(call))
+            await transport.serve(call, self._write(call), self._read(call))
         except PartiError as error:
             lost = error
             raise

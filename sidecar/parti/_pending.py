@@ -39,6 +39,8 @@ GRACE_S: Final = limits.ANSWER_GRACE_MS / 1000
 class Batch(Protocol):
     """Takes the outcomes of one `send_many`."""
 
+    abandoned: bool
+
     def settle(self, index: int, outcome: Reply | PartiError) -> None: ...
 
 
@@ -93,7 +95,10 @@ class Item:
 
     def abandoned(self) -> bool:
         """Tell whether the caller has stopped waiting (its task was cancelled)."""
-        return self.future is not None and self.future.done()
+        if self.future is not None:
+            return self.future.done()
+        assert self.batch is not None
+        return self.batch.abandoned
 
     def deliver(self, outcome: Reply | PartiError) -> None:
         """Hand the outcome to whoever waits for it."""

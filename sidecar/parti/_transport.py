@@ -188,16 +188,12 @@ async def first_frame(call: Any) -> Any:
     return frame
 
 
-async def serve_both(
-    call: Any,
-    writing: Coroutine[Any, Any, None],
-    reading: Coroutine[Any, Any, None],
-) -> None:
-    """Run the writer and the reader of a stream until it ends; raise why it did.
+async def serve(call: Any, *work: Coroutine[Any, Any, None]) -> None:
+    """Run the writer and the reader of a stream until one ends; raise why it did.
 
     Errors of the stream become PartiErrors; anything else is a bug and passes unchanged.
     """
-    tasks = {asyncio.ensure_future(writing), asyncio.ensure_future(reading)}
+    tasks = {asyncio.ensure_future(one) for one in work}
     try:
         done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
     finally:

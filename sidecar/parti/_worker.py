@@ -116,9 +116,11 @@ class Worker:
     async def run(self) -> None:
         """Serve until `stop()`; raises if the sidecar refuses this worker for good."""
         running = self._start()
+        stopping = asyncio.ensure_future(self._stopping.wait())
         try:
-            await asyncio.shield(running)
+            await asyncio.wait({running, stopping}, return_when=asyncio.FIRST_COMPLETED)
         finally:
+            stopping.cancel()
             await self.stop()
 
     def run_forever(self) -> None:
@@ -130,6 +132,8 @@ class Worker:
         deadline = asyncio.get_running_loop().time() + timeout
         while self._attachment is None or not self._attachment.welcomed:
             if self._running is None or self._running.done():
+                if self._running is not None and not self._running.cancelled():
+                    self._running.result()
                 raise NotExecuted("the worker is not running", Reason.NOT_READY)
             self._changed.clear()
             try:
@@ -165,8 +169,13 @@ class Worker:
         if self._running is not None or self._stopping.is_set():
             raise RuntimeError("a worker runs once")
         self._running = asyncio.get_running_loop().create_task(self._serve(), name="parti-worker")
-        self._running.add_done_callback(lambda _: self._changed.set())
+        self._running.add_done_callback(self._ended)
         return self._running
+
+    def _ended(self, running: asyncio.Task[None]) -> None:
+        self._changed.set()
+        if not running.cancelled() and (error := running.exception()) is not None:
+            logger.error("the worker has ended: %r", error)
 
     async def _serve(self) -> None:
         """Attach, again and again, until stopped or refused for good."""
@@ -217,7 +226,7 @@ class Worker:
         await self.run()
 
     def _signalled(self) -> None:
-        """Begin to stop; `run` returns when everything is handed over."""
+        """Begin to stop; the second time, at once."""
+        if self._stopping.is_set() and self._running is not None:
+            self._running.cancel()
         self._stopping.set()
-        if self._attachment is not None:
-            self._attachment.close()
