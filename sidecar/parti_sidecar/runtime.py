@@ -21,10 +21,9 @@ LAG_WINDOW_PROBES = 100  # the worst lag reported is that of about the last ten 
 _GC_THRESHOLDS = (50_000, 20, 100)
 
 
-def run(main: Coroutine[Any, Any, int]) -> int:
-    """Run the process on the fast event loop; gives its exit code."""
-    result: int = uvloop.run(main)
-    return result
+def run(main: Coroutine[Any, Any, None]) -> None:
+    """Run the process on the fast event loop to its end."""
+    uvloop.run(main)
 
 
 def settle_memory() -> None:
