@@ -1,0 +1,1 @@
+"""The command line program `parti` and the local development cluster behind `parti dev`."""
