@@ -39,6 +39,8 @@ class RouterLimits:
     parked_age_ms_max: int = 30_000
     # Origin: unanswered messages of one client stream, and of one partition at its owner.
     client_in_flight_max: int = 4_096
+    client_in_flight_bytes_max: int = 64 << 20
+    answers_unread_max: int = 65_536  # of one stream; whoever sends on without reading is cut off
     partition_window: int = 256
     # Owner: what waits at the gate, of one partition and in all (messages, bytes).
     intake_messages_per_partition: int = 4_096
