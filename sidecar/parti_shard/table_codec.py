@@ -53,10 +53,10 @@ def encode_state(state: TableState) -> bytes:
     columns = (state.owner, state.session, state.epoch, state.phase, state.target)
     parts.extend(_pack(code, column) for code, column in zip(_COLUMNS, columns, strict=True))
     parts.append(_pack("B", map(len, state.history)))
-    changes = [change for history in state.history for change in history]
+    changes: list[tuple[int, ...]] = [c for history in state.history for c in history]
     parts.append(Struct("<I").pack(len(changes)))
     if changes:
-        fields: Iterable[tuple[int, ...]] = zip(*changes, strict=True)
+        fields = zip(*changes, strict=True)
         parts.extend(_pack(c, column) for c, column in zip(_CHANGE_COLUMNS, fields, strict=True))
     return b"".join(parts)
 
