@@ -158,10 +158,9 @@ class _ClientStream:
 
 def make_welcome(host: Host, limits: RouterLimits) -> app_pb2.Welcome:
     """The first words of the sidecar on a stream. Raises PartiError before there is a member."""
+    table = table_of(host)
     member = host.member
-    if member is None:
-        raise PartiError(NOT_READY)
-    table = member.table
+    assert member is not None, "there is a table"
     return app_pb2.Welcome(
         protocol_version=PROTOCOL_VERSION,
         cluster_id=table.cluster_id,

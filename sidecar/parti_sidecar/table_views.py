@@ -22,8 +22,8 @@ SLICE_PARTITIONS = 1_024  # some milliseconds of the loop
 
 
 def table_of(host: Host) -> Table:
-    """The table. Raises PartiError as long as there is none."""
-    if host.member is None:
+    """The table. Raises PartiError as long as there is none, or nothing is known of its cluster."""
+    if host.member is None or host.member.table.partitions == 0:
         raise PartiError(NOT_READY)
     return host.member.table
 
