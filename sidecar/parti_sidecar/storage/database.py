@@ -132,14 +132,19 @@ class Database:
 
     def check_structure(self) -> None:
         """Raise `CorruptState` if schema or b-trees are damaged (contents are not looked at)."""
-        schema = self.execute("SELECT sql FROM sqlite_schema ORDER BY name")
-        if schema != [(_CREATE_ENTRIES,), (_CREATE_RECORDS,)]:
-            raise CorruptState(f"{self._path.name}: the schema is {schema}")
+        self._check_table("entries", _CREATE_ENTRIES)
         findings = self.execute("PRAGMA quick_check(1)")
         if findings != [("ok",)]:
             raise CorruptState(f"{self._path.name}: {findings[0][0]}")
 
+    def _check_table(self, name: str, statement: str) -> None:
+        found = self.execute("SELECT sql FROM sqlite_schema WHERE name = ?", (name,))
+        if found != [(statement,)]:
+            raise CorruptState(f"{self._path.name}: table {name} is missing or another one")
+
     def records(self) -> dict[int, bytes]:
+        """All records; their table is the same in every format."""
+        self._check_table("records", _CREATE_RECORDS)
         found = {}
         for kind, body in self.execute("SELECT kind, body FROM records"):
             if not (isinstance(kind, int) and isinstance(body, bytes)):

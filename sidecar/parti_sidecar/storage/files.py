@@ -24,11 +24,13 @@ def no_step(_name: str) -> None:
 
 
 @contextmanager
-def os_errors(doing: str) -> Iterator[None]:
+def os_errors(doing: str, but_not: type[OSError] | None = None) -> Iterator[None]:
     """Turn an `OSError` into `DiskFull` or the fatal `WriteFailed`."""
     try:
         yield
     except OSError as error:
+        if but_not is not None and isinstance(error, but_not):
+            raise
         kind = DiskFull if error.errno in _NO_ROOM else WriteFailed
         raise kind(f"{doing}: {error}") from error
 

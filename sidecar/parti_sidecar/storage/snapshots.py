@@ -62,12 +62,9 @@ class SnapshotFiles:
 
     def read(self, record: SnapshotRecord) -> Snapshot:
         """Read and verify; `FileNotFoundError` is left to the caller, who knows what it means."""
-        try:
-            data = (self._data_dir / record.name).read_bytes()
-        except FileNotFoundError:
-            raise
-        except OSError as error:
-            raise CorruptState(f"{record.name}: {error}") from error
+        path = self._data_dir / record.name
+        with os_errors("reading a snapshot", but_not=FileNotFoundError):
+            data = path.read_bytes()
         return verified(record, data)
 
     def remove_others(self, current: SnapshotRecord | None) -> None:

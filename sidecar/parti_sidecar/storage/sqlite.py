@@ -112,9 +112,9 @@ class SqliteStorage:
     # -- load -----------------------------------------------------------------------------
 
     def load(self) -> StoredState:
-        self._database.check_structure()
         records = self._database.records()
         decode_identity(records.get(RecordKind.IDENTITY))  # a newer format ends it here
+        self._database.check_structure()
         floor = decode_log_state(records.get(RecordKind.LOG_STATE)).floor
         rows = self._database.live_rows(floor.index)
         recovered = recover(records, rows, self._witness.claim)

@@ -349,6 +349,14 @@ def test_a_damaged_shortened_or_lost_snapshot_file(closed: Path) -> None:
         reload(closed)
 
 
+@pytest.mark.parametrize("share", [0.1, 0.5, 0.99])
+def test_a_shortened_database(closed: Path, share: float) -> None:
+    content = database(closed).read_bytes()
+    database(closed).write_bytes(content[: int(len(content) * share)])
+    with pytest.raises(CorruptState):
+        reload(closed)
+
+
 def test_a_directory_without_its_database_is_not_blank(closed: Path) -> None:
     database(closed).unlink()
     with pytest.raises(CorruptState, match=r"member\.db is missing beside snapshot"):

@@ -120,6 +120,7 @@ def test_a_newer_format_is_left_alone(tmp_path: Path) -> None:
     connection.execute(
         "UPDATE records SET body = ? WHERE kind = 1", (payload + struct.pack("<I", crc),)
     )
+    connection.execute("ALTER TABLE entries ADD COLUMN novelty BLOB")
     connection.close()
     with pytest.raises(FormatTooNew):
         reload(tmp_path)
@@ -158,6 +159,19 @@ def test_a_snapshot_is_read_back_whole(tmp_path: Path) -> None:
         assert len(list(tmp_path.glob("snapshot*"))) == 1
         storage.write(WriteBatch(snapshot=snapshot(10, data=b"")))
         assert storage.read_snapshot() == snapshot(10, data=b"")
+
+
+def test_a_snapshot_that_cannot_be_read_now_is_not_taken_for_damage(tmp_path: Path) -> None:
+    with opened(tmp_path) as storage:
+        storage.write(WriteBatch(snapshot=snapshot(5)))
+        (path,) = tmp_path.glob("snapshot-*")
+        path.rename(tmp_path / "elsewhere")
+        path.mkdir()
+        with pytest.raises(WriteFailed, match="reading a snapshot"):
+            storage.read_snapshot()
+        path.rmdir()
+        with pytest.raises(CorruptState, match="is missing"):
+            storage.read_snapshot()
 
 
 def test_a_reader_that_lost_the_race_reads_the_newer_snapshot(tmp_path: Path) -> None:
