@@ -127,9 +127,7 @@ class Runners:
         while queue:
             now_ms = time.clock_gettime_ns(LEASE_CLOCK) // 1_000_000
             if now_ms > self._slice_until_ms:
-                if self._slice_until_ms:
-                    await self._let_others_run(lane)
-                self._slice_until_ms = now_ms + limits.WORKER_SLICE_MS
+                await self._begin_slice(lane, now_ms)
             message = queue.popleft()
             deadline_ms = message.deadline_ms
             if (
@@ -159,8 +157,12 @@ class Runners:
         lane.scheduled = False
         assignment.lanes.pop(lane.name, None)
 
-    async def _let_others_run(self, lane: Lane) -> None:
-        """Let results, leases and other lanes through."""
+    async def _begin_slice(self, lane: Lane, now_ms: int) -> None:
+        """Between two slices of one turn, let results, leases and other lanes through."""
+        between = self._slice_until_ms > 0
+        self._slice_until_ms = now_ms + limits.WORKER_SLICE_MS
+        if not between:
+            return
         try:
             await asyncio.sleep(0)
         except asyncio.CancelledError:
