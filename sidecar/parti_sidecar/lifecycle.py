@@ -89,7 +89,8 @@ async def _unless(
     working = asyncio.ensure_future(work)
     waiting = asyncio.ensure_future(asked.wait())
     try:
-        await asyncio.wait({failed, working, waiting}, return_when=asyncio.FIRST_COMPLETED)
+        ends: set[asyncio.Future[Any]] = {failed, working, waiting}
+        await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
         if failed.done():
             failed.result()
         return working.result() if working.done() else None
