@@ -80,14 +80,17 @@ class _RefusedError(Exception):
 
 
 class HttpServer:
-    """Serves `routes` until `stop`; one task per connection, bounded in number."""
+    """Serves its routes from `start` to `stop`; one task per connection, bounded in number."""
 
-    def __init__(self, routes: Routes) -> None:
+    def __init__(self) -> None:
         self.answers: Counter[tuple[str, int]] = Counter()  # by route and status
         self.connections_refused = 0
-        self._routes = routes
+        self._routes: dict[str, Mapping[str, Handler]] = {}
         self._server: asyncio.Server | None = None
         self._connections: set[asyncio.Task[None]] = set()
+
+    def add_routes(self, routes: Routes) -> None:
+        self._routes.update(routes)
 
     async def start(self, address: str) -> str:
         """Listen; gives the address with the port that was chosen where 0 was asked for."""
