@@ -7,7 +7,6 @@ handlers must have ended before it.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import Protocol
 
 from parti_sidecar.addresses import BoundAddresses
@@ -15,11 +14,10 @@ from parti_sidecar.config import Role, SidecarConfig
 from parti_sidecar.host import Host
 from parti_sidecar.http import HttpServer
 from parti_sidecar.http_pages import SidecarView, sidecar_routes
-from parti_sidecar.meters import DiskMeter
+from parti_sidecar.meters import Meters
 from parti_sidecar.metrics import MemberReading, Sources, exposition, make_registry
 from parti_sidecar.metrics_catalog import CATALOG
-from parti_sidecar.rpc_meter import RpcMeter
-from parti_sidecar.runtime import LoopLagProbe, Supervisor
+from parti_sidecar.runtime import Supervisor
 from parti_sidecar.servers import ApiAddresses, ApiServers, ApiSettings
 
 STREAMS_END_MS = 1_000  # streams get this long to end by themselves
@@ -43,15 +41,6 @@ class SidecarDriver(Host, SidecarView, Protocol):
     def reading(self) -> MemberReading | None:
         """The member's state for metrics; None before there is a member."""
         ...
-
-
-@dataclass(slots=True)
-class Meters:
-    """What the process counts outside the member."""
-
-    rpc: RpcMeter = field(default_factory=RpcMeter)
-    disk: DiskMeter = field(default_factory=DiskMeter)
-    loop: LoopLagProbe = field(default_factory=LoopLagProbe)
 
 
 class Sidecar:

@@ -100,16 +100,12 @@ def _check_cluster(stored: Identity, asked: str) -> None:
         raise ForeignIdentity(stored, Identity(asked, stored.member_id))
 
 
-def _check_cluster(stored: Identity, asked: str) -> None:
-    if asked and stored.cluster_id not in ("", asked):
-        raise ForeignIdentity(stored, Identity(asked, stored.member_id))
-
-
 def _run_process(config: SidecarConfig, storage: Storage, stored: StoredState) -> int:
     # gRPC's core writes its own lines to standard error; what matters is in our errors and logs.
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")
-    from parti_sidecar.assembly import Meters, Sidecar  # noqa: PLC0415 - see open_storage
+    from parti_sidecar.assembly import Sidecar  # noqa: PLC0415 - see open_storage
     from parti_sidecar.driver import Driver  # noqa: PLC0415
+    from parti_sidecar.meters import Meters  # noqa: PLC0415
     from parti_sidecar.transport import BindError  # noqa: PLC0415
 
     def make(supervisor: Supervisor) -> Sidecar:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from parti_shard.commands import Cause
@@ -16,6 +17,8 @@ from parti_shard.history import Change, PartitionChange
 from parti_shard.ids import Epoch, MemberId, PartitionId, SessionId
 from parti_shard.limits import CLOCK_RATE_ERROR
 from parti_shard.table import Phase, Table
+from parti_sidecar.rpc_meter import RpcMeter
+from parti_sidecar.runtime import LoopLagProbe
 from parti_sidecar.storage.writer import CommitStats
 
 FSYNC_BOUNDS_S = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 1.0)
@@ -52,6 +55,15 @@ class DiskMeter:
         self.batches += stats.batches
         self.entries += stats.entries
         self.size_bytes += stats.size_bytes
+
+
+@dataclass(slots=True)
+class Meters:
+    """What the process counts outside the member."""
+
+    rpc: RpcMeter = field(default_factory=RpcMeter)
+    disk: DiskMeter = field(default_factory=DiskMeter)
+    loop: LoopLagProbe = field(default_factory=LoopLagProbe)
 
 
 class Handover(NamedTuple):
