@@ -1,0 +1,177 @@
+"""This member's run as a session: opened, kept alive, reported on, closed.
+
+It follows its own table and says at most one thing to the leader per turn. Everything said is
+repeated until the table or an answer shows that it was heard, so nothing here depends on a message
+arriving. Invariant: before another session is asked for, the lease of the last one is given up
+(`LeaseHolder.open(NO_SESSION)`), so the gate is shut when the table ends that session.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from parti_shard.codec import encode_batch
+from parti_shard.commands import CloseSession, Command, Intent, OpenSession
+from parti_shard.ids import NO_SESSION, Epoch, MemberId, PartitionId, SessionId
+from parti_shard.lease import LeaseHolder, RenewAck
+from parti_shard.limits import LeaseTimes
+from parti_shard.table import Table
+from parti_shard.wire import Propose, Renew, RenewRefused
+
+REQUEST_AGAIN_MS = 500  # a session that was asked for and did not come is asked for again
+
+
+@dataclass(frozen=True, slots=True)
+class Profile:
+    """What a member says of itself when it opens a session."""
+
+    name: str
+    address: str
+    zone: str = ""
+    capacity: int = 1
+    router_only: bool = False
+    version: str = ""
+
+
+class OwnSession:
+    """See the module's docstring."""
+
+    def __init__(self, me: MemberId, profile: Profile, times: LeaseTimes, nonce: int) -> None:
+        self.me = me
+        self.holder = LeaseHolder(times)
+        self.draining = False
+        self.refused = 0
+        self._profile = profile
+        self._nonce = nonce  # of the session that is wanted or open; the next one takes the next
+        self._closing = False
+        self._ask_again_ms = 0
+        self._requests = 0
+        self._released: dict[PartitionId, Epoch] = {}
+        self._said = (False, False)  # worker ready, draining: as said last
+        self._urgent = False
+
+    @property
+    def session(self) -> SessionId:
+        """The open session, or NO_SESSION."""
+        return self.holder.session
+
+    @property
+    def is_closed(self) -> bool:
+        """The session was closed on request and is over."""
+        return self._closing and self.session == NO_SESSION
+
+    def close(self) -> None:
+        """End the session and open no other. The caller has shut the gate for good."""
+        self._closing = True
+        self._ask_again_ms = 0
+
+    def follow(self, table: Table) -> bool:
+        """Take note of what was applied; True if the session is another one now."""
+        record = table.members.get(self.me)
+        mine = record is not None and record.nonce == self._nonce
+        current = record.session if record is not None and mine else NO_SESSION
+        changed = current != self.session
+        if changed:
+            self.holder.open(current)
+            self._released.clear()
+        if mine and current == NO_SESSION:
+            self._nonce += 1
+            self._ask_again_ms = 0
+        self.holder.applied(table.applied_index)
+        self._forget_heard(table)
+        return changed
+
+    def released(self, epochs: Iterable[tuple[PartitionId, Epoch]]) -> None:
+        """Report these epochs: nothing will be admitted under them again."""
+        self._released.update(epochs)
+        self._urgent = self._urgent or bool(self._released)
+
+    def answered(self, answer: RenewAck | RenewRefused) -> None:
+        """Take the leader's answer to a renewal."""
+        if isinstance(answer, RenewAck):
+            self.holder.acknowledged(answer.seq, answer.session, answer.read_index)
+        else:
+            self.refused += 1
+
+    def next_frame(
+        self,
+        now_ms: int,
+        wall_unix_ms: int,
+        table: Table,
+        *,
+        worker_ready: bool,
+        load: Mapping[PartitionId, int],
+    ) -> Renew | Propose | None:
+        """What to say to the leader now, if anything."""
+        record = table.members.get(self.me)
+        if record is None:
+            return None
+        if self._closing:
+            if self.session == NO_SESSION:
+                return None
+            return self._ask(CloseSession(self.session), now_ms, wall_unix_ms)
+        if self.session != NO_SESSION:
+            return self._renew(now_ms, table, worker_ready=worker_ready, load=load)
+        if record.intent is Intent.REMOVE:
+            return None
+        return self._ask(self._open_command(record.last_session), now_ms, wall_unix_ms)
+
+    def renewal_due(self, now_ms: int, *, worker_ready: bool) -> bool:
+        """Whether a renewal is wanted now: in time, or because there is something to report."""
+        return self.session != NO_SESSION and (
+            self._urgent
+            or self._said != (worker_ready, self.draining)
+            or self.holder.renewal_due(now_ms)
+        )
+
+    def _renew(
+        self,
+        now_ms: int,
+        table: Table,
+        *,
+        worker_ready: bool,
+        load: Mapping[PartitionId, int],
+    ) -> Renew | None:
+        if not self.renewal_due(now_ms, worker_ready=worker_ready):
+            return None
+        self._urgent = False
+        self._said = (worker_ready, self.draining)
+        return Renew(
+            session=self.session,
+            member=self.me,
+            seq=self.holder.sent(now_ms),
+            acknowledged_seq=self.holder.acknowledged_seq,
+            applied_index=table.applied_index,
+            worker_ready=worker_ready,
+            draining=self.draining,
+            released=tuple(self._released.items()),
+            load=tuple(load.items()),
+        )
+
+    def _open_command(self, last_session: SessionId) -> OpenSession:
+        profile = self._profile
+        return OpenSession(
+            member=self.me,
+            previous_session=last_session,
+            nonce=self._nonce,
+            name=profile.name,
+            address=profile.address,
+            zone=profile.zone,
+            capacity=profile.capacity,
+            router_only=profile.router_only,
+            version=profile.version,
+        )
+
+    def _ask(self, command: Command, now_ms: int, wall_unix_ms: int) -> Propose | None:
+        if now_ms < self._ask_again_ms:
+            return None
+        self._ask_again_ms = now_ms + REQUEST_AGAIN_MS
+        self._requests += 1
+        return Propose(self._requests, encode_batch(wall_unix_ms, [command]))
+
+    def _forget_heard(self, table: Table) -> None:
+        """Drop reports of epochs that the table shows to be over."""
+        for partition, epoch in list(self._released.items()):
+            if table.epoch[partition] != epoch or table.session[partition] != self.session:
+                del self._released[partition]

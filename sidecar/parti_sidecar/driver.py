@@ -1,0 +1,468 @@
+"""The running member: the `Host` that the API adapters see, around one engine and one `Member`.
+
+Before the process belongs to a cluster there is no member: the APIs answer NOT_READY. `bootstrap`
+or a join makes one, once, and it stays until the process ends.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+import secrets
+from collections.abc import Callable, Sequence
+
+from parti_raft.codec import MalformedMessageError, decode_message
+from parti_raft.replica_values import ReplicaLimits, RestoredState
+from parti_raft.types import ConfState, HardState, LogIndex, Snapshot, Term
+from parti_shard.codec import encode_batch
+from parti_shard.commands import Command, NewMember, Outcome
+from parti_shard.effects import Effects
+from parti_shard.errors import Executed, Failure, MalformedFrameError, PartiError, Reason
+from parti_shard.ids import NO_MEMBER, MemberId, PartitionId, StreamId, WorkerId
+from parti_shard.limits import PROTOCOL_VERSION
+from parti_shard.member import Member, MemberSettings
+from parti_shard.own_session import Profile
+from parti_shard.policy import Policy
+from parti_shard.router import Destination, Router
+from parti_shard.table import Table
+from parti_sidecar.clocks import lease_clock_ms, wall_clock_unix_ms
+from parti_sidecar.config import Mode, Role, SidecarConfig
+from parti_sidecar.engine import Engine, with_data
+from parti_sidecar.handshakes import LocalPeer
+from parti_sidecar.host import Admission, Applicant, PeerHandshake
+from parti_sidecar.logs import event
+from parti_sidecar.peer_links import PeerLinks
+from parti_sidecar.runtime import Supervisor
+from parti_sidecar.storage.base import Identity, Storage, StoredState, WriteBatch
+from parti_sidecar.storage.writer import CommitStats
+from parti_sidecar.version import VERSION
+
+PROPOSE_TIMEOUT_S = 10.0
+_FIRST_TERM = Term(1)
+
+_log = logging.getLogger(__name__)
+
+
+class RemovedError(Exception):
+    """This member was taken out of the cluster by an operator."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "this member was removed from its cluster; empty the data directory to join again"
+        )
+
+
+class Driver:
+    """See the module's docstring. Everything happens on one event loop."""
+
+    def __init__(
+        self,
+        config: SidecarConfig,
+        storage: Storage,
+        stored: StoredState,
+        supervisor: Supervisor,
+        *,
+        on_commit: Callable[[CommitStats], None],
+    ) -> None:
+        self.config = config
+        self.member: Member | None = None
+        self.links: PeerLinks | None = None
+        self.advertised = config.advertise_address
+        self.now_ms = lease_clock_ms
+        self.fail = supervisor.fail
+        self._storage = storage
+        self._stored = stored
+        self._me = stored.identity.member_id
+        self._on_commit = on_commit
+        self._engine: Engine | None = None
+        self._streams = 0
+        self._workers = 0
+        self._writers: dict[Destination, Callable[[], None]] = {}
+        self._watchers: list[Callable[[Sequence[PartitionId]], None]] = []
+        self._waiters: list[tuple[Callable[[], bool], asyncio.Future[None]]] = []
+        self._hints: dict[MemberId, str] = {}
+        self._links_wanted_at_ms = 0
+
+    # --- the life of the member ----------------------------------------------------------
+
+    @property
+    def me(self) -> MemberId:
+        """This member's id, made with its disk."""
+        return self._me
+
+    @property
+    def cluster_id(self) -> str:
+        """The cluster this member belongs to; empty before it does."""
+        return self._stored.identity.cluster_id
+
+    @property
+    def router(self) -> Router | None:
+        """The message path, once there is a member."""
+        return self.member.router if self.member is not None else None
+
+    def resume(self) -> bool:
+        """Continue as the member that the disk knows; False if it belongs to no cluster yet."""
+        if not self.cluster_id:
+            return False
+        stored = self._stored
+        self._begin(
+            RestoredState(
+                stored.hard_state,
+                self._storage.read_snapshot(),
+                stored.floor.index,
+                stored.floor.term,
+                stored.entries,
+            )
+        )
+        return True
+
+    async def bootstrap(self, cluster_id: str, partitions: int, policy: Policy) -> str:
+        """Become the first member of a new cluster; the same again is fine."""
+        if self.cluster_id:
+            if self.cluster_id == cluster_id:
+                return cluster_id
+            _refuse(Reason.CONFLICT, f"this member belongs to cluster {self.cluster_id} already")
+        if self.config.join:
+            _refuse(Reason.CONFLICT, "this member is set to join an existing cluster")
+        if self.config.cluster_id not in ("", cluster_id):
+            _refuse(Reason.WRONG_CLUSTER, f"this member is set to be of {self.config.cluster_id}")
+        first = NewMember(self._me, self.config.name, self.advertised, self.config.zone)
+        table = Table.initial(cluster_id, partitions, policy, first)
+        snapshot = Snapshot(
+            LogIndex(self._unused_index()),
+            _FIRST_TERM,
+            ConfState(voters=(self._me,)),
+            table.snapshot(),
+        )
+        state = HardState(_FIRST_TERM, NO_MEMBER, snapshot.index)
+        self._storage.write(WriteBatch(hard_state=state, snapshot=snapshot))
+        self.belong(cluster_id, RestoredState(state, snapshot, snapshot.index, _FIRST_TERM))
+        event(_log, "cluster founded", cluster=cluster_id, partitions=partitions)
+        assert self.member is not None
+        self.member.replica.raw.campaign()
+        self._touch()
+        return cluster_id
+
+    def belong(self, cluster_id: str, restored: RestoredState) -> None:
+        """Make the cluster durable, which happens once, and begin as its member."""
+        identity = Identity(cluster_id, self._me)
+        self._storage.set_identity(identity)
+        self._stored = StoredState(identity, restored.hard_state, [], None)
+        self._begin(restored)
+
+    def hint(self, member: MemberId, address: str) -> None:
+        """Remember where a member was seen; the table may not know it yet."""
+        self._hints[member] = address
+
+    async def drain(self) -> None:
+        """Hand partitions over, then leadership, then close the session. The caller times it."""
+        member = self.member
+        if member is None:
+            return
+        member.session.draining = True
+        self._touch()
+        await self._until(lambda: not member.owns_anything)
+        if member.is_leader and len(member.replica.conf_state.voters) > 1:
+            await self.transfer_leader(NO_MEMBER)
+        member.close_session(self.now_ms())
+        self._touch()
+        await self._until(lambda: member.session.is_closed)
+
+    async def stop(self) -> None:
+        """End the links and the engine; what was submitted to the disk is written."""
+        if self.links is not None:
+            await self.links.close()
+        if self._engine is not None:
+            self._engine.stop()
+
+    def _unused_index(self) -> int:
+        """A crash may have come between an earlier bootstrap's snapshot and its identity."""
+        leftover = self._stored.snapshot
+        return leftover.index + 1 if leftover is not None else 1
+
+    def _begin(self, restored: RestoredState) -> None:
+        member = Member(
+            self._me,
+            self._settings(),
+            restored,
+            random_timeout=random.SystemRandom().randint,
+            nonce=secrets.randbits(62) + 1,
+            wall_unix_ms=wall_clock_unix_ms,
+        )
+        self.member = member
+        local = LocalPeer(self.cluster_id, self._me, self.advertised)
+        self.links = PeerLinks(self, member.router, local)
+        self._engine = Engine(
+            member,
+            self._storage,
+            self.links,
+            clock=lease_clock_ms,
+            tick_ms=self.config.tick_ms,
+            deliver=self._deliver,
+            fail=self.fail,
+            on_commit=self._on_commit,
+        )
+        self._engine.start()
+
+    def _settings(self) -> MemberSettings:
+        config = self.config
+        return MemberSettings(
+            profile=Profile(
+                config.name,
+                self.advertised,
+                config.zone,
+                config.capacity,
+                router_only=config.role is Role.ROUTER,
+                version=VERSION,
+            ),
+            lease=config.lease_times,
+            router=config.router_limits,
+            replica=ReplicaLimits(
+                election_ticks=config.election_ticks,
+                heartbeat_ticks=config.heartbeat_ticks,
+                snapshot_every_entries=config.snapshot_every_entries,
+                snapshot_every_bytes=config.snapshot_every_bytes,
+            ),
+            available_for_ms=config.available_for_ms if config.mode is Mode.AVAILABLE else 0,
+        )
+
+    # --- Host: the message path ------------------------------------------------------------
+
+    def settle(self) -> None:
+        """Wake the writers that have something to take; have a turn if the member needs one."""
+        member = self.member
+        if member is None:
+            return
+        now_ms = lease_clock_ms()
+        if member.collect_router_news(now_ms):
+            self._touch()
+        router = member.router
+        if router.stats.parked_messages and now_ms != self._links_wanted_at_ms:
+            self._hold_links(now_ms)
+        self._wake_writers(router)
+
+    def _wake_writers(self, router: Router) -> None:
+        writers = self._writers
+        for destination in router.take_dirty():
+            wake = writers.get(destination)
+            if wake is not None:
+                wake()
+
+    def _hold_links(self, now_ms: int) -> None:
+        self._links_wanted_at_ms = now_ms
+        if self.links is not None and self.member is not None:
+            self.links.hold_forwards(self.member.router.peers_wanted())
+
+    def new_stream_id(self) -> StreamId:
+        """An id never used before in this run."""
+        self._streams += 1
+        return StreamId(self._streams)
+
+    def new_worker_id(self) -> WorkerId:
+        """An id never used before in this run."""
+        self._workers += 1
+        return WorkerId(self._workers)
+
+    def add_writer(self, destination: Destination, wake: Callable[[], None]) -> None:
+        """Call `wake` whenever there is something to take."""
+        self._writers[destination] = wake
+
+    def remove_writer(self, destination: Destination) -> None:
+        """Stop waking."""
+        self._writers.pop(destination, None)
+
+    # --- Host: peers --------------------------------------------------------------------------
+
+    def check_handshake(self, handshake: PeerHandshake) -> Failure | None:
+        """Why a peer must be refused, if it must."""
+        if handshake.protocol_version != PROTOCOL_VERSION:
+            text = f"protocol {handshake.protocol_version}, this member speaks {PROTOCOL_VERSION}"
+            return Failure(Reason.PROTOCOL_VERSION, message=text)
+        if self.member is None:
+            return Failure(Reason.NOT_READY, message="this member is in no cluster yet")
+        if handshake.cluster_id != self.cluster_id:
+            text = f"this is cluster {self.cluster_id}, not {handshake.cluster_id}"
+            return Failure(Reason.WRONG_CLUSTER, message=text)
+        if handshake.to_member != self._me:
+            text = f"member {self._me:016x} listens here, not {handshake.to_member:016x}"
+            return Failure(Reason.UNKNOWN_MEMBER, message=text)
+        return None
+
+    def peer_heard(self, handshake: PeerHandshake) -> None:
+        """Remember where a peer says it listens."""
+        if handshake.from_address:
+            self.hint(handshake.from_member, handshake.from_address)
+
+    def peer_frame(
+        self, sender: MemberId, raft: Sequence[bytes], session: Sequence[bytes]
+    ) -> None:
+        """Take one frame; it is part of the next turn."""
+        if self.member is not None:
+            self.member.receive(sender, raft, session, lease_clock_ms())
+            self._touch()
+
+    def peer_snapshot(self, sender: MemberId, message: bytes, data: bytes) -> None:
+        """Take a whole snapshot."""
+        if self.member is None:
+            return
+        try:
+            head = decode_message(message)
+        except MalformedMessageError as error:
+            raise MalformedFrameError(str(error)) from error
+        if head.sender != sender:
+            raise MalformedFrameError("a snapshot message of somebody else")
+        self.member.receive_snapshot(with_data(head, data))
+        self._touch()
+
+    def peer_unreachable(self, member: MemberId) -> None:
+        """Tell Raft that it may have to probe."""
+        if self.member is not None:
+            self.member.replica.report_unreachable(member)
+
+    def snapshot_sent(self, member: MemberId, *, ok: bool) -> None:
+        """Tell Raft how it went."""
+        if self.member is not None:
+            self.member.replica.report_snapshot(member, ok=ok)
+            self._touch()
+
+    def leader(self) -> MemberId:
+        """The leader as known here."""
+        return self.member.replica.leader if self.member is not None else NO_MEMBER
+
+    def address_of(self, member: MemberId) -> str:
+        """Where it was seen last, or else where the table says it listens."""
+        hint = self._hints.get(member, "")
+        if hint or self.member is None:
+            return hint
+        record = self.member.table.members.get(member)
+        return record.address if record is not None else ""
+
+    # --- Host: operations ------------------------------------------------------------------------
+
+    async def propose(self, command: Command) -> int:
+        """Commit and apply a command; gives its value."""
+        member = self._leading_member()
+        batch = encode_batch(wall_clock_unix_ms(), [command])
+        value = await self._outcome(lambda tag: member.propose(tag, batch))
+        assert isinstance(value, list)
+        outcome = value[-1]
+        assert isinstance(outcome, Outcome)
+        if not outcome.ok:
+            text = f"the table refuses: {outcome.rejection.name.lower().replace('_', ' ')}"
+            _refuse(Reason.CONFLICT, text)
+        return outcome.value
+
+    async def admit(self, applicant: Applicant) -> Admission:
+        """Take a new member in as a learner; the same again is fine."""
+        member = self._leading_member()
+        if applicant.protocol_version != PROTOCOL_VERSION:
+            _refuse(Reason.PROTOCOL_VERSION, f"this cluster speaks protocol {PROTOCOL_VERSION}")
+        if applicant.cluster_id not in ("", self.cluster_id):
+            _refuse(Reason.WRONG_CLUSTER, f"this is cluster {self.cluster_id}")
+        if applicant.member not in member.table.members:
+            new = NewMember(applicant.member, applicant.name, applicant.address, applicant.zone)
+            await self._outcome(lambda tag: member.admit(tag, new))
+            event(_log, "member taken in", member=applicant.name, id=f"{applicant.member:016x}")
+        self.hint(applicant.member, applicant.address)
+        peers = {each: self.address_of(each) for each in member.table.members}
+        peers[self._me] = self.advertised
+        return Admission(self.cluster_id, peers)
+
+    async def transfer_leader(self, to: MemberId) -> MemberId:
+        """Hand leadership over and wait until another member leads."""
+        member = self._leading_member()
+        member.transfer_leader(to)
+        self._touch()
+        try:
+            async with asyncio.timeout(PROPOSE_TIMEOUT_S):
+                await self._until(lambda: self.leader() not in (NO_MEMBER, self._me))
+        except TimeoutError:
+            failure = Failure(Reason.DEADLINE_EXCEEDED, Executed.UNKNOWN, "no other leader yet")
+            raise PartiError(failure) from None
+        return self.leader()
+
+    def on_table_changed(
+        self, callback: Callable[[Sequence[PartitionId]], None]
+    ) -> Callable[[], None]:
+        """Call `callback` after each change of the table."""
+        self._watchers.append(callback)
+        return lambda: self._watchers.remove(callback)
+
+    # --- turns ----------------------------------------------------------------------------------------
+
+    def _touch(self) -> None:
+        if self._engine is not None:
+            self._engine.touch()
+
+    def _deliver(self, effects: Effects) -> None:
+        for tag, value in effects.applied:
+            if isinstance(tag, asyncio.Future) and not tag.done():
+                tag.set_result(value)
+        for tag, failure in effects.failed:
+            if isinstance(tag, asyncio.Future) and not tag.done():
+                tag.set_exception(PartiError(failure))
+        for each in effects.events:
+            event(_log, each.name, **each.details)
+        for gone in effects.members_gone:
+            self._forget_member(gone)
+        if effects.changed:
+            for watcher in list(self._watchers):
+                watcher(effects.changed)
+        assert self.member is not None
+        if effects.removed:
+            self.fail(RemovedError())
+        self._hold_links(lease_clock_ms())
+        self._wake_writers(self.member.router)
+        if self._waiters:
+            self._check_waiters()
+
+    def _forget_member(self, member: MemberId) -> None:
+        self._hints.pop(member, None)
+        if self.links is not None:
+            self.links.forget(member)
+
+    async def _until(self, condition: Callable[[], bool]) -> None:
+        """Wait until a turn makes it true."""
+        if condition():
+            return
+        waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiters.append((condition, waiter))
+        await waiter
+
+    def _check_waiters(self) -> None:
+        waiting = []
+        for condition, waiter in self._waiters:
+            if waiter.done():
+                continue
+            if condition():
+                waiter.set_result(None)
+            else:
+                waiting.append((condition, waiter))
+        self._waiters = waiting
+
+    async def _outcome(self, ask: Callable[[asyncio.Future[object]], None]) -> object:
+        """Ask with a future as the tag and wait for what becomes of it."""
+        future: asyncio.Future[object] = asyncio.get_running_loop().create_future()
+        ask(future)
+        self._touch()
+        try:
+            async with asyncio.timeout(PROPOSE_TIMEOUT_S):
+                return await future
+        except TimeoutError:
+            text = f"not known to be applied within {PROPOSE_TIMEOUT_S:.0f} s"
+            raise PartiError(
+                Failure(Reason.DEADLINE_EXCEEDED, Executed.UNKNOWN, text)
+            ) from None
+
+    def _leading_member(self) -> Member:
+        member = self.member
+        if member is None:
+            raise PartiError(Failure(Reason.NOT_READY, message="in no cluster yet"))
+        if not member.is_leader:
+            raise PartiError(Failure(Reason.NO_LEADER, message="this member does not lead"))
+        return member
+
+
+def _refuse(reason: Reason, text: str) -> None:
+    raise PartiError(Failure(reason, Executed.NO, text))

@@ -1,0 +1,168 @@
+"""Runs a pure member (its heart) on the event loop: turns, disk, peers, time.
+
+A turn takes everything that came in since the last one, so that all of it shares one disk job and
+one frame per peer. Effects are executed in this order: jobs are handed to the storage thread, then
+frames and snapshots to the peer links, then outcomes to callers. Ticks are not caught up after a
+pause: a process that slept must not let several election timeouts pass at once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
+
+from parti_raft.codec import encode_message
+from parti_raft.replica_values import PersistJob
+from parti_raft.types import LogIndex, MemberId, Message, Snapshot
+from parti_shard.effects import Effects
+from parti_sidecar.storage.base import Storage, WriteBatch
+from parti_sidecar.storage.writer import CommitStats, StorageWriter
+
+_NO_DATA = Snapshot()
+
+
+class Heart(Protocol):
+    """A pure member as the engine drives it; `now_ms` is the lease clock."""
+
+    def tick(self, now_ms: int) -> None:
+        """Let one tick pass."""
+        ...
+
+    def receive(
+        self, sender: MemberId, raft: Sequence[bytes], session: Sequence[bytes], now_ms: int
+    ) -> None:
+        """Take one frame of a peer; raises MalformedFrameError."""
+        ...
+
+    def receive_snapshot(self, message: Message) -> None:
+        """Take a whole snapshot message."""
+        ...
+
+    def persisted(self, job: PersistJob) -> None:
+        """Take note that a job is on disk; they end in order."""
+        ...
+
+    def turn(self, now_ms: int) -> Effects:
+        """Work until nothing is left to do without outside help."""
+        ...
+
+
+class Links(Protocol):
+    """Streams to the other members."""
+
+    def send(self, member: MemberId, raft: list[bytes], session: list[bytes]) -> None:
+        """Queue one frame; it may be lost."""
+        ...
+
+    def send_snapshot(self, member: MemberId, message: bytes, data: bytes) -> None:
+        """Stream a snapshot; its end is reported to the host."""
+        ...
+
+
+class Engine:
+    """See the module's docstring."""
+
+    def __init__(
+        self,
+        heart: Heart,
+        storage: Storage,
+        links: Links,
+        *,
+        clock: Callable[[], int],
+        tick_ms: int,
+        deliver: Callable[[Effects], None],
+        fail: Callable[[BaseException], None],
+        on_commit: Callable[[CommitStats], None],
+    ) -> None:
+        self._heart = heart
+        self._links = links
+        self._clock = clock
+        self._tick_s = tick_ms / 1000
+        self._deliver = deliver
+        self._fail = fail
+        self._loop = asyncio.get_running_loop()
+        self._due = False
+        self._ended = False
+        self._timer: asyncio.TimerHandle | None = None
+        self._writer: StorageWriter[PersistJob] = StorageWriter(
+            storage,
+            on_durable=lambda jobs: self._from_thread(self._durable, jobs),
+            on_failure=lambda error: self._from_thread(self._disk_failed, error),
+            on_commit=on_commit,
+        )
+
+    def start(self) -> None:
+        """Begin to let time pass."""
+        self._timer = self._loop.call_later(self._tick_s, self._tick)
+        self.touch()
+
+    def stop(self) -> None:
+        """Let no more time pass, write what is queued, end the storage thread."""
+        self._ended = True
+        if self._timer is not None:
+            self._timer.cancel()
+        self._writer.close()
+
+    def touch(self) -> None:
+        """Have a turn soon; everything fed before it is part of it."""
+        if not self._due:
+            self._due = True
+            self._loop.call_soon(self._turn)
+
+    def _from_thread(self, callback: Callable[[Any], None], value: object) -> None:
+        """Go on in the loop; at the very end there may be none any more."""
+        if not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(callback, value)
+
+    def _tick(self) -> None:
+        self._timer = self._loop.call_later(self._tick_s, self._tick)
+        self._guarded(lambda: self._heart.tick(self._clock()))
+        self._turn()
+
+    def _durable(self, jobs: list[PersistJob]) -> None:
+        if self._ended:
+            return
+        for job in jobs:
+            self._guarded(lambda job=job: self._heart.persisted(job))
+        self._turn()
+
+    def _disk_failed(self, error: Exception) -> None:
+        self._fail(error)
+
+    def _turn(self) -> None:
+        self._due = False
+        if not self._ended:
+            self._guarded(self._run_turn)
+
+    def _guarded(self, step: Callable[[], None]) -> None:
+        """A bug in the heart ends the process: nothing may be served from a half-done turn."""
+        try:
+            step()
+        except Exception as error:  # noqa: BLE001 - whatever it is, the process ends with it
+            self._ended = True
+            self._fail(error)
+
+    def _run_turn(self) -> None:
+        effects = self._heart.turn(self._clock())
+        for job in effects.jobs:
+            batch = WriteBatch(job.hard_state, job.entries, job.snapshot, job.compact_to)
+            self._writer.submit(batch, job)
+        for member, frame in effects.frames.items():
+            self._links.send(member, frame.raft, frame.session)
+        for message in effects.snapshots:
+            self._send_snapshot(message)
+        self._deliver(effects)
+
+    def _send_snapshot(self, message: Message) -> None:
+        snapshot = message.snapshot
+        assert snapshot is not None
+        message.snapshot = Snapshot(snapshot.index, snapshot.term, snapshot.conf_state)
+        self._links.send_snapshot(message.to, encode_message(message), snapshot.data)
+
+
+def with_data(message: Message, data: bytes) -> Message:
+    """A received snapshot message made whole again."""
+    head = message.snapshot if message.snapshot is not None else _NO_DATA
+    message.snapshot = Snapshot(LogIndex(head.index), head.term, head.conf_state, data)
+    return message
