@@ -184,8 +184,8 @@ class Intake:
         text = f"{limit} reached at member {self._core.me}"
         self.refuse(item, Failure(Reason.OVERLOADED, Executed.NO, text, limits.refusal_retry_ms))
 
-    def make_ready(self, holding: Holding) -> None:
-        """Into the ring, if it has something to deliver and may."""
+    def make_ready(self, holding: Holding, *, first: bool = False) -> None:
+        """Into the ring, if it has something to deliver and may; first: its turn goes on."""
         if (
             holding.queue
             and not holding.ready
@@ -194,7 +194,10 @@ class Intake:
             and holding.queue[0].epoch == holding.epoch
         ):
             holding.ready = True
-            self.ring.append(holding)
+            if first:
+                self.ring.appendleft(holding)
+            else:
+                self.ring.append(holding)
 
     # -- out of the queue
 

@@ -39,7 +39,7 @@ class Link:
     def __init__(self, member: MemberId) -> None:
         self.member = member
         self.destination = Destination(PEER, member)
-        self.session = NO_SESSION  # the owner's, as last seen in the table
+        self.session: SessionId | None = None  # the owner's, as last looked at in the table
         self.queue: deque[Message] = deque()
         self.unanswered: dict[int, Message] = {}
         self.last_id = 0
