@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Callable
 from typing import Any
 
@@ -61,8 +62,15 @@ class Client:
 
 
 async def ends_with(call: Any) -> Failure:
-    """Wait for the end of a stream; gives its failure."""
-    return await asyncio.wait_for(failure_of_call(call), LIMIT_S)
+    """Read a stream to its end, which hides behind unread frames; gives its failure."""
+
+    async def drained() -> Failure:
+        with contextlib.suppress(grpc.aio.AioRpcError):
+            while hasattr(call, "read") and await call.read() is not grpc.aio.EOF:
+                pass
+        return await failure_of_call(call)
+
+    return await asyncio.wait_for(drained(), LIMIT_S)
 
 
 async def until(condition: Callable[[], object], what: str = "condition") -> None:
@@ -97,9 +105,7 @@ class EchoWorker:
         await asyncio.wait_for(self._task, LIMIT_S)
 
     async def _run(self) -> None:
-        hello = app_pb2.Hello(
-            protocol_version=1, name=self.name, credits=64, partition_credits=64
-        )
+        hello = app_pb2.Hello(protocol_version=1, name=self.name, credits=64, partition_credits=64)
         await self.call.write(app_pb2.WorkerFrame(hello=hello))
         self.welcome = (await self.call.read()).welcome
         while (frame := await self.call.read()) is not grpc.aio.EOF:
