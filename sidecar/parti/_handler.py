@@ -56,11 +56,11 @@ async def run_in_thread(threads: Executor, function: Callable[[], T]) -> T:
 
     A thread cannot be stopped, and a partition is only released when nothing of it runs.
     """
-    context = contextvars.copy_context()
-    running = asyncio.get_running_loop().run_in_executor(threads, context.run, function)
+    job = threads.submit(contextvars.copy_context().run, function)
+    running = asyncio.wrap_future(job)
     try:
         return await asyncio.shield(running)
     except asyncio.CancelledError:
-        if not running.cancel():
+        if not job.cancel():
             await asyncio.wait({running})
         raise

@@ -114,7 +114,8 @@ class SyncClient:
         except StopAsyncIteration:
             return
         finally:
-            self._call(changes.aclose())
+            if self._loop is not None:
+                self._call(changes.aclose())
 
     def _call(self, work: Coroutine[Any, Any, T]) -> T:
         if self._loop is None:

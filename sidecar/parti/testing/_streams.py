@@ -54,7 +54,8 @@ class Stream(Generic[Frame]):
     """Frames for one peer, written by one task."""
 
     def __init__(self) -> None:
-        self.over = asyncio.Event()  # set: the stream is to end
+        self.over = False
+        self.why: errors_pb2.ErrorDetail | None = None
         self._filled = asyncio.Event()
 
     def take(self) -> Frame | None:
@@ -65,17 +66,20 @@ class Stream(Generic[Frame]):
         """Say that there is something to write."""
         self._filled.set()
 
-    def end(self) -> None:
-        """End the stream without a word."""
-        self.over.set()
+    def end(self, why: errors_pb2.ErrorDetail | None = None) -> None:
+        """End the stream once what has gathered is written: with a reason, or without a word."""
+        self.over = True
+        self.why = self.why or why
         self._filled.set()
 
     async def write_all(self, context: Any) -> None:
         """Write frames until the stream is over."""
-        while not self.over.is_set():
+        while True:
             self._filled.clear()
             while (frame := self.take()) is not None:
                 await context.write(frame)
+            if self.over:
+                return
             await self._filled.wait()
 
 
@@ -151,8 +155,6 @@ class WorkerStream(Stream[app_pb2.SidecarFrame]):
 
     def say(self, frame: app_pb2.SidecarFrame) -> None:
         """Add to the next frame. Its parts count in the order of their fields."""
-        if self._deliver and frame.assign:
-            raise AssertionError("a delivery would overtake nothing, but an Assign its Revoke")
         self._frame.MergeFrom(frame)
         self.touch()
 
