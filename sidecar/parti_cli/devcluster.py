@@ -193,6 +193,15 @@ class DevCluster:
                     founding=len(state.members) == 1,
                 )
 
+    def start_ended(self, *, timeout_s: float = START_TIMEOUT_S) -> None:
+        """Start all members that have ended, as after a reboot, and wait until they are ready."""
+        deadline = time.monotonic() + timeout_s
+        ended = [member.name for member in self.members() if not _runs(member.sidecar)]
+        self.start(ended)
+        if ended:
+            self.wait_ready(ended, timeout_s=deadline - time.monotonic())
+        self._start_workers([member.name for member in self.members()])
+
     def remove(self, name: str, timeout_s: float = STOP_TIMEOUT_S) -> None:
         """Take it out of the cluster for good: drained, removed, ended, its data deleted."""
         deadline = time.monotonic() + timeout_s

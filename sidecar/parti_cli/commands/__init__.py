@@ -1,0 +1,1 @@
+"""The commands of `parti`, by what they do."""
