@@ -44,7 +44,7 @@ class Config:
     read_only_option: ReadOnlyOption = ReadOnlyOption.SAFE
     disable_proposal_forwarding: bool = False
     disable_conf_change_validation: bool = False
-    step_down_on_removal: bool = False
+    step_down_on_removal: bool = True
 
     @property
     def max_applying_size(self) -> int:

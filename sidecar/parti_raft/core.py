@@ -108,19 +108,20 @@ class Core:
     def _load(self) -> None:
         hard_state, conf_state = self.storage.initial_state()
         restore(self.tracker, self.log.last_index(), conf_state)
-        if hard_state != HardState():
-            if not self.log.committed <= hard_state.commit <= self.log.last_index():
-                raise LogDamagedError(
-                    f"commit {hard_state.commit} is outside of the stored log "
-                    f"{self.log.committed}..{self.log.last_index()}"
-                )
-            self.log.committed = hard_state.commit
-            self.term = hard_state.term
-            self.vote = hard_state.vote
-        if self.config.applied:
-            if not self.log.applied <= self.config.applied <= self.log.committed:
-                raise ConfigError(f"applied {self.config.applied} is outside of the commit range")
-            self.log.applied_to(self.config.applied, 0)
+        log = self.log
+        applied = self.config.applied or log.applied
+        if applied < log.applied:
+            raise ConfigError(f"applied {applied}, but the log begins after {log.applied}")
+        self.term = hard_state.term
+        self.vote = hard_state.vote
+        # What a snapshot holds or the application has applied was committed, even if the commit
+        # index on disk is older: it need not be written on its own.
+        log.committed = max(log.committed, applied, hard_state.commit)
+        if log.committed > log.last_index():
+            raise LogDamagedError(
+                f"entry {log.committed} was committed, but the log ends at {log.last_index()}"
+            )
+        log.applied_to(applied, 0)
 
     # Views.
 

@@ -3,8 +3,8 @@
 States: *probe* (position unknown: one message per heartbeat interval), *replicate* (stream
 optimistically, bounded by the in-flight window), *snapshot* (nothing until it is installed).
 
-Invariants: `match_index < next_index`; `match_index` never falls within a term of the leader; in
-the snapshot state `next_index == pending_snapshot + 1`.
+Invariants: `match_index < next_index`; `match_index` never falls within a term of the leader;
+`pending_snapshot` is set only in the snapshot state.
 """
 
 from __future__ import annotations

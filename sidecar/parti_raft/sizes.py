@@ -42,7 +42,7 @@ def payloads_size(entries: Sequence[Entry]) -> int:
 
 def fitting_count(entries: Sequence[Entry], max_bytes: int) -> int:
     """How many leading entries fit into `max_bytes`; at least one, or nothing would ever move."""
-    if max_bytes >= NO_LIMIT:
+    if max_bytes >= NO_LIMIT or len(entries) <= 1:
         return len(entries)
     size = 0
     for count, entry in enumerate(entries):

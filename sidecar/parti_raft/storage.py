@@ -46,7 +46,11 @@ class LogStorage(Protocol):
         ...
 
     def snapshot(self) -> Snapshot:
-        """The newest snapshot; raises `SnapshotUnavailableError` if there is none right now."""
+        """The newest snapshot; raises `SnapshotUnavailableError` if there is none right now.
+
+        A member ignores a snapshot whose configuration does not contain it. So for a member that
+        was just added it must be taken after that change was applied, or it is sent in vain.
+        """
         ...
 
 
