@@ -95,9 +95,17 @@ async def _unless(
             failed.result()
         return working.result() if working.done() else None
     finally:
-        for each in (working, waiting):
-            each.cancel()
-        await asyncio.gather(working, waiting, return_exceptions=True)
+        await _cancel({working, waiting})
+
+
+async def _cancel(works: set[asyncio.Future[Any]]) -> None:
+    """End what still runs; what became of it was either read before or does not matter now."""
+    for work in works:
+        work.cancel()
+    done, _ = await asyncio.wait(works, timeout=STOP_TIMEOUT_S)
+    for work in done:
+        if not work.cancelled():
+            work.exception()
 
 
 async def _for_ever() -> None:
@@ -126,8 +134,7 @@ async def _drain(config: SidecarConfig, supervisor: Supervisor, process: Process
         else:
             event(_log, "drain ran out of time", level=logging.WARNING, drain_ms=config.drain_ms)
     finally:
-        draining.cancel()
-        await asyncio.gather(draining, return_exceptions=True)
+        await _cancel({draining})
 
 
 async def _stop(supervisor: Supervisor, process: Process) -> None:

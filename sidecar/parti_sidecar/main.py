@@ -17,6 +17,7 @@ from __future__ import annotations
 import logging
 import os
 import secrets
+import signal
 import sys
 from collections.abc import Mapping, Sequence
 from contextlib import closing
@@ -48,7 +49,11 @@ _log = logging.getLogger(__name__)
 
 def main() -> None:
     """The console script."""
-    sys.exit(start(sys.argv[1:], os.environ))
+    try:
+        code = start(sys.argv[1:], os.environ)
+    except KeyboardInterrupt:  # before the event loop took over the signals
+        code = 128 + signal.SIGINT
+    sys.exit(code)
 
 
 def start(argv: Sequence[str], environ: Mapping[str, str]) -> int:
