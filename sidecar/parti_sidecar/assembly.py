@@ -90,7 +90,7 @@ class Sidecar:
             rpc=self._meters.rpc,
             disk=self._meters.disk,
             loop=self._meters.loop,
-            http_answers=server.answers,
+            http=server,
         )
         server.add_routes(sidecar_routes(self._driver, exposition(make_registry(CATALOG, sources))))
         return server

@@ -125,7 +125,7 @@ class HttpServer:
             while await self._exchange(connection):
                 pass
         except (OSError, TimeoutError):
-            pass  # the caller has gone, or does not take the answer
+            connection.abort()  # the caller has gone, or does not take the answer
         finally:
             connection.close()
 
@@ -174,6 +174,10 @@ class _Connection:
 
     def close(self) -> None:
         self._writer.close()
+
+    def abort(self) -> None:
+        """End it without waiting for bytes that nobody takes."""
+        self._writer.transport.abort()
 
     def last_one(self) -> None:
         """What follows on this connection cannot be understood: end it after the answer."""

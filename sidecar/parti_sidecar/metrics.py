@@ -87,6 +87,16 @@ class MemberReading:
     commands_rejected: Mapping[str, int] = field(default_factory=dict)  # by reason
 
 
+class HttpCounts(Protocol):
+    """What the HTTP port counts."""
+
+    @property
+    def answers(self) -> Mapping[tuple[str, int], int]: ...
+
+    @property
+    def connections_refused(self) -> int: ...
+
+
 @dataclass(frozen=True, slots=True)
 class Sources:
     """Where the numbers come from; `member` is asked once per scrape."""
@@ -95,7 +105,7 @@ class Sources:
     rpc: RpcMeter
     disk: DiskMeter
     loop: LoopLagProbe
-    http_answers: Mapping[tuple[str, int], int]
+    http: HttpCounts
 
 
 @dataclass(frozen=True, slots=True)

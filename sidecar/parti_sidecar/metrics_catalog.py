@@ -374,11 +374,16 @@ _PROCESS = (
         "Answers of the HTTP port.",
         _process_by(
             lambda sources: [
-                ((route, str(status)), n) for (route, status), n in sources.http_answers.items()
+                ((route, str(status)), n) for (route, status), n in sources.http.answers.items()
             ]
         ),
         "route",
         "status",
+    ),
+    _counter(
+        "parti_http_connections_refused_total",
+        "Connections to the HTTP port closed because there were too many.",
+        _process(lambda sources: sources.http.connections_refused),
     ),
     _gauge(
         "parti_loop_lag_worst_seconds",

@@ -47,6 +47,10 @@ async def crash(_request: HttpRequest) -> HttpResponse:
     raise ValueError("secret words")
 
 
+async def large(_request: HttpRequest) -> HttpResponse:
+    return HttpResponse(200, bytes(64 << 20))
+
+
 async def sleep(_request: HttpRequest) -> HttpResponse:
     await asyncio.Event().wait()
     raise AssertionError("nobody sets it")
@@ -57,7 +61,9 @@ async def serving(view: View | None = None) -> AsyncIterator[tuple[HttpServer, s
     server = HttpServer()
     server.add_routes(sidecar_routes(view or View(), echo))
     server.add_routes({"/echo": {"GET": echo, "PUT": echo}})
-    server.add_routes({"/crash": {"GET": crash}, "/sleep": {"GET": sleep}})
+    server.add_routes(
+        {"/crash": {"GET": crash}, "/sleep": {"GET": sleep}, "/large": {"GET": large}}
+    )
     address = await server.start("127.0.0.1:0")
     try:
         yield server, address
@@ -205,6 +211,16 @@ async def test_a_slow_request_is_given_up(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setattr(http, "REQUEST_TIMEOUT_S", 0.05)
     async with serving() as (_, address):
         assert (await talk(address, b"GET / HTTP/1.1\r\nHost:"))[0] == 408
+
+
+async def test_an_answer_nobody_takes_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(http, "ANSWER_TIMEOUT_S", 0.05)
+    async with serving() as (server, address):
+        _, writer = await asyncio.open_connection(*split_address(address), limit=1)
+        writer.write(b"GET /large HTTP/1.1\r\nHost: x\r\n\r\n")
+        await until(lambda: server.answers["/large", 200] == 1)
+        await until(lambda: not server._connections)
+        writer.close()
 
 
 async def test_a_silent_connection_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from dataclasses import replace
 
 import pytest
@@ -15,7 +14,7 @@ from parti_shard.history import Change, PartitionChange
 from parti_shard.ids import Epoch, LogIndex, MemberId, PartitionId, SessionId
 from parti_shard.router import RouterStats
 from parti_shard.table import Phase, Table
-from parti_sidecar.http import HttpRequest
+from parti_sidecar.http import HttpRequest, HttpServer
 from parti_sidecar.meters import (
     EMERGENCY,
     GRACEFUL,
@@ -68,7 +67,10 @@ def sources(member: MemberReading | None) -> Sources:
     rpc.frame_in("Router/SendStream", 64)
     disk = DiskMeter()
     disk.committed(CommitStats(batches=3, entries=4, size_bytes=500, seconds=0.0003))
-    return Sources(lambda: member, rpc, disk, LoopLagProbe(), Counter({("/readyz", 200): 5}))
+    http = HttpServer()
+    http.answers["/readyz", 200] = 5
+    http.connections_refused = 6
+    return Sources(lambda: member, rpc, disk, LoopLagProbe(), http)
 
 
 async def scrape(member: MemberReading | None) -> dict[str, Metric]:
@@ -135,6 +137,7 @@ async def test_numbers_arrive_where_they_belong() -> None:
     labels = {"rpc": "Router/SendStream", "direction": "in"}
     assert value(families, "parti_rpc_messages_total", **labels) == 64
     assert value(families, "parti_http_answers_total", route="/readyz", status="200") == 5
+    assert value(families, "parti_http_connections_refused_total") == 6
     assert value(families, "parti_process_resident_memory_bytes") > 1 << 20
     assert value(families, "parti_process_cpu_seconds_total") > 0
 
