@@ -7,8 +7,9 @@ as a whole or not at all.
 What every implementation promises:
 - `write` returns only when the step survives a power cut. What it did not return for may be
   there or not; it is never there in part.
-- `load` returns what was written or raises. State that is damaged, or older than what the
-  member is known to have acknowledged, is an error (`CorruptState`), never a shorter log.
+- `load` (or opening, before it) returns what was written or raises. State that is damaged, or
+  older than what the member is known to have acknowledged, is an error (`CorruptState`), never
+  a shorter log.
 - After `WriteFailed` nothing more is written: an operating system that failed to sync may have
   dropped the data, so trying again would acknowledge what is lost.
 

@@ -107,8 +107,8 @@ class Database:
     def _configure(self) -> None:
         for name, value, expected in _PRAGMAS:
             self.execute(f"PRAGMA {name}={value}")
-            found = self.execute(f"PRAGMA {name}")[0][0]
-            if found != expected:
+            found = self.execute(f"PRAGMA {name}")
+            if found != [(expected,)]:
                 raise WriteFailed(f"{self._path}: {name} is {found!r}, needs {expected!r}")
 
     def execute(self, sql: str, parameters: Sequence[object] = ()) -> list[tuple[object, ...]]:

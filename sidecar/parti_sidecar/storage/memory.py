@@ -212,7 +212,7 @@ class MemoryStorage:
         recovered = recover(image.records, live_rows, self._claim())
         self._image = image
         self._identity = recovered.stored.identity
-        self._state = self._durable_state = recovered.log_state
+        self._state = recovered.log_state
         self._snapshot = recovered.stored.snapshot
         self._loaded = True
         self.read_snapshot()
@@ -260,7 +260,6 @@ class MemoryStorage:
         except WriteFailed:
             self._failed = True
             raise
-        self._durable_state = self._state
         self._remove_other_files()
 
     def _append(self, transaction: _Transaction) -> None:
@@ -277,9 +276,10 @@ class MemoryStorage:
             del self._disk.files[name]
 
     def _write_claim(self) -> None:
+        assert self._disk.unsynced == 0, "only what is durable may be claimed"
         previous = self._claim()
         sequence = 0 if previous is None else previous.sequence + 1
-        claim = claim_of(self._identity, self._durable_state, sequence)
+        claim = claim_of(self._identity, self._state, sequence)
         self._disk.witness = encode_claim(claim)
         self._witness_lag_commits = 0
 

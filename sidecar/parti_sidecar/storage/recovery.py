@@ -7,9 +7,10 @@ it takes a decayed write-ahead log for one that ends earlier. So everything is c
 - the witness, a separate file, claims a step that was durable some time ago (a lost tail of the
   write-ahead log, a lost write-ahead log, an older database).
 
-Not detected: the loss of steps that the witness does not cover yet (at most
-`WITNESS_LAG_COMMITS_MAX` commits or `WITNESS_AGE_MS_MAX`), and a whole directory, witness
-included, replaced by an older copy of itself.
+Not detected: the loss, after a crash, of steps that the witness does not cover yet (at most
+`WITNESS_LAG_COMMITS_MAX` commits under load; at rest those of the last `WITNESS_AGE_MS_MAX` plus
+`IDLE_PERIOD_MS`; none after a proper close), since a decayed last commit looks like an
+unfinished one; and a whole directory, witness included, replaced by an older copy of itself.
 """
 
 from __future__ import annotations

@@ -18,8 +18,9 @@ from parti_sidecar.storage.records import (
     encode_snapshot_record,
 )
 from parti_sidecar.storage.recovery import claim_of, recover
+from parti_sidecar.storage.rows import encode_rows
 from parti_sidecar.storage.snapshots import record_of
-from tests.parti_sidecar.storage.helpers import MEMBER, snapshot
+from tests.parti_sidecar.storage.helpers import MEMBER, entries, snapshot
 
 IDENTITY = Identity("cluster", MEMBER)
 AT_5 = LogPosition(LogIndex(5), Term(1))
@@ -85,6 +86,18 @@ def test_the_witness_must_be_there_and_belong_to_the_member() -> None:
         recover(RECORDS, [], claim_of(replace(IDENTITY, member_id=MemberId(1)), STATE, 3))
     with pytest.raises(CorruptState, match="cluster id"):
         recover(RECORDS, [], Claim(3, MEMBER, cluster_checksum("other"), STATE))
+
+
+def test_a_gap_between_linked_rows_is_noticed() -> None:
+    first = encode_rows(entries(1, 2), 0)[0]
+    after_gap = encode_rows(entries(4, 5), first.chain)[0]
+    state = LogState(last_index=LogIndex(5), tail_chain=after_gap.chain)
+    records: dict[int, bytes] = {
+        RecordKind.IDENTITY: encode_identity(IDENTITY),
+        RecordKind.LOG_STATE: encode_log_state(state),
+    }
+    with pytest.raises(CorruptState, match="entry 4 does not follow"):
+        recover(records, [first, after_gap], claim_of(IDENTITY, state, 1))
 
 
 def test_the_snapshot_record_must_be_the_recorded_one() -> None:

@@ -31,6 +31,7 @@ from parti_sidecar.storage.limits import (
     WAL_IDLE_BYTES,
     WITNESS_AGE_MS_MAX,
 )
+from parti_sidecar.storage.records import RecordKind
 from parti_sidecar.storage.sqlite import SqliteStorage
 from tests.parti_sidecar.storage.children import run_child
 from tests.parti_sidecar.storage.helpers import (
@@ -106,10 +107,10 @@ def test_a_setting_that_does_not_hold_stops_the_start(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     reload(tmp_path)
-    wrong = (("no_such_pragma", 1, 1),)
-    monkeypatch.setattr("parti_sidecar.storage.database._PRAGMAS", wrong)
-    with pytest.raises((WriteFailed, IndexError)):
-        SqliteStorage(tmp_path, MEMBER)
+    for wrong in (("no_such_pragma", 1, 1), ("synchronous", "NORMAL", 2)):
+        monkeypatch.setattr("parti_sidecar.storage.database._PRAGMAS", (wrong,))
+        with pytest.raises(WriteFailed, match=wrong[0]):
+            SqliteStorage(tmp_path, MEMBER)
 
 
 def test_a_newer_format_is_left_alone(tmp_path: Path) -> None:
@@ -124,6 +125,22 @@ def test_a_newer_format_is_left_alone(tmp_path: Path) -> None:
     connection.close()
     with pytest.raises(FormatTooNew):
         reload(tmp_path)
+
+
+def test_a_transaction_that_raises_is_rolled_back(tmp_path: Path) -> None:
+    with opened(tmp_path) as storage:
+        database = storage._database
+        before = database.records()
+
+        def half_a_step() -> None:
+            with database.transaction():
+                database.put_record(RecordKind.SNAPSHOT, b"half a step")
+                raise RuntimeError
+
+        with pytest.raises(RuntimeError):
+            half_a_step()
+        with database.transaction():
+            assert database.records() == before
 
 
 def test_steps_are_rows_and_rows_are_few(tmp_path: Path) -> None:
