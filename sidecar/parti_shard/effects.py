@@ -44,6 +44,8 @@ class Effects:
     reads: list[tuple[Hashable, LogIndex]] = field(default_factory=list)
     changed: list[PartitionId] = field(default_factory=list)
     events: list[Event] = field(default_factory=list)
+    members_gone: list[MemberId] = field(default_factory=list)
+    removed: bool = False  # this member was taken out of the cluster
 
     def frame(self, member: MemberId) -> PeerFrame:
         """The frame to `member`, begun if there is none yet."""

@@ -20,6 +20,7 @@ from parti_shard.table import Table
 from parti_shard.wire import Propose, Renew, RenewRefused
 
 REQUEST_AGAIN_MS = 500  # a session that was asked for and did not come is asked for again
+REFUSED_AGAIN_MS = 50  # the same after a leader that does not lead yet, or not any more
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +94,10 @@ class OwnSession:
             self.holder.acknowledged(answer.seq, answer.session, answer.read_index)
         else:
             self.refused += 1
+
+    def request_refused(self, now_ms: int) -> None:
+        """The request certainly did not reach the log: ask again soon."""
+        self._ask_again_ms = min(self._ask_again_ms, now_ms + REFUSED_AGAIN_MS)
 
     def next_frame(
         self,

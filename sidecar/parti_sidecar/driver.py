@@ -11,6 +11,7 @@ import logging
 import random
 import secrets
 from collections.abc import Callable, Sequence
+from typing import Any
 
 from parti_raft.codec import MalformedMessageError, decode_message
 from parti_raft.replica_values import ReplicaLimits, RestoredState
@@ -28,14 +29,18 @@ from parti_shard.router import Destination, Router
 from parti_shard.table import Table
 from parti_sidecar.clocks import lease_clock_ms, wall_clock_unix_ms
 from parti_sidecar.config import Mode, Role, SidecarConfig
+from parti_sidecar.driver_views import cluster_page, reading, ready_missing
 from parti_sidecar.engine import Engine, with_data
 from parti_sidecar.handshakes import LocalPeer
 from parti_sidecar.host import Admission, Applicant, PeerHandshake
+from parti_sidecar.http_pages import ClusterPage
+from parti_sidecar.joining import join, join_request
 from parti_sidecar.logs import event
+from parti_sidecar.meters import Meters, TableMeter
+from parti_sidecar.metrics import MemberReading
 from parti_sidecar.peer_links import PeerLinks
 from parti_sidecar.runtime import Supervisor
 from parti_sidecar.storage.base import Identity, Storage, StoredState, WriteBatch
-from parti_sidecar.storage.writer import CommitStats
 from parti_sidecar.version import VERSION
 
 PROPOSE_TIMEOUT_S = 10.0
@@ -62,8 +67,7 @@ class Driver:
         storage: Storage,
         stored: StoredState,
         supervisor: Supervisor,
-        *,
-        on_commit: Callable[[CommitStats], None],
+        meters: Meters,
     ) -> None:
         self.config = config
         self.member: Member | None = None
@@ -74,7 +78,9 @@ class Driver:
         self._storage = storage
         self._stored = stored
         self._me = stored.identity.member_id
-        self._on_commit = on_commit
+        self._supervisor = supervisor
+        self._meters = meters
+        self._table_meter = TableMeter(self._me, config.lease_ttl_ms)
         self._engine: Engine | None = None
         self._streams = 0
         self._workers = 0
@@ -84,7 +90,7 @@ class Driver:
         self._hints: dict[MemberId, str] = {}
         self._links_wanted_at_ms = 0
 
-    # --- the life of the member ----------------------------------------------------------
+    # --- the life of the member
 
     @property
     def me(self) -> MemberId:
@@ -101,10 +107,37 @@ class Driver:
         """The message path, once there is a member."""
         return self.member.router if self.member is not None else None
 
-    def resume(self) -> bool:
-        """Continue as the member that the disk knows; False if it belongs to no cluster yet."""
-        if not self.cluster_id:
-            return False
+    async def start(self, advertised: str) -> None:
+        """Continue as the member that the disk knows, or become one as the settings say."""
+        self.advertised = advertised
+        config = self.config
+        if self.cluster_id:
+            self._resume()
+        elif config.bootstrap:
+            policy = Policy(voters_max=config.voters_max)
+            cluster_id = config.cluster_id or secrets.token_hex(8)
+            await self.bootstrap(cluster_id, config.partitions, policy)
+        elif config.join:
+            self._supervisor.spawn(self._join(), "joining the cluster")
+        else:
+            event(_log, "waiting to be told to bootstrap or to join a cluster")
+
+    async def _join(self) -> None:
+        config = self.config
+        request = join_request(
+            self._me,
+            name=config.name,
+            address=self.advertised,
+            zone=config.zone,
+            cluster_id=config.cluster_id,
+        )
+        admission = await join(config.join, request)
+        for member, address in admission.peers.items():
+            self.hint(member, address)
+        event(_log, "joined", cluster=admission.cluster_id)
+        self._belong(admission.cluster_id, RestoredState())
+
+    def _resume(self) -> None:
         stored = self._stored
         self._begin(
             RestoredState(
@@ -115,7 +148,6 @@ class Driver:
                 stored.entries,
             )
         )
-        return True
 
     async def bootstrap(self, cluster_id: str, partitions: int, policy: Policy) -> str:
         """Become the first member of a new cluster; the same again is fine."""
@@ -137,14 +169,14 @@ class Driver:
         )
         state = HardState(_FIRST_TERM, NO_MEMBER, snapshot.index)
         self._storage.write(WriteBatch(hard_state=state, snapshot=snapshot))
-        self.belong(cluster_id, RestoredState(state, snapshot, snapshot.index, _FIRST_TERM))
+        self._belong(cluster_id, RestoredState(state, snapshot, snapshot.index, _FIRST_TERM))
         event(_log, "cluster founded", cluster=cluster_id, partitions=partitions)
         assert self.member is not None
         self.member.replica.raw.campaign()
         self._touch()
         return cluster_id
 
-    def belong(self, cluster_id: str, restored: RestoredState) -> None:
+    def _belong(self, cluster_id: str, restored: RestoredState) -> None:
         """Make the cluster durable, which happens once, and begin as its member."""
         identity = Identity(cluster_id, self._me)
         self._storage.set_identity(identity)
@@ -191,6 +223,7 @@ class Driver:
             wall_unix_ms=wall_clock_unix_ms,
         )
         self.member = member
+        self._table_meter.attach(member.table, lease_clock_ms())
         local = LocalPeer(self.cluster_id, self._me, self.advertised)
         self.links = PeerLinks(self, member.router, local)
         self._engine = Engine(
@@ -201,7 +234,7 @@ class Driver:
             tick_ms=self.config.tick_ms,
             deliver=self._deliver,
             fail=self.fail,
-            on_commit=self._on_commit,
+            on_commit=self._meters.disk.committed,
         )
         self._engine.start()
 
@@ -227,7 +260,7 @@ class Driver:
             available_for_ms=config.available_for_ms if config.mode is Mode.AVAILABLE else 0,
         )
 
-    # --- Host: the message path ------------------------------------------------------------
+    # --- Host: the message path
 
     def settle(self) -> None:
         """Wake the writers that have something to take; have a turn if the member needs one."""
@@ -272,7 +305,7 @@ class Driver:
         """Stop waking."""
         self._writers.pop(destination, None)
 
-    # --- Host: peers --------------------------------------------------------------------------
+    # --- Host: peers
 
     def check_handshake(self, handshake: PeerHandshake) -> Failure | None:
         """Why a peer must be refused, if it must."""
@@ -294,9 +327,7 @@ class Driver:
         if handshake.from_address:
             self.hint(handshake.from_member, handshake.from_address)
 
-    def peer_frame(
-        self, sender: MemberId, raft: Sequence[bytes], session: Sequence[bytes]
-    ) -> None:
+    def peer_frame(self, sender: MemberId, raft: Sequence[bytes], session: Sequence[bytes]) -> None:
         """Take one frame; it is part of the next turn."""
         if self.member is not None:
             self.member.receive(sender, raft, session, lease_clock_ms())
@@ -338,7 +369,7 @@ class Driver:
         record = self.member.table.members.get(member)
         return record.address if record is not None else ""
 
-    # --- Host: operations ------------------------------------------------------------------------
+    # --- Host: operations
 
     async def propose(self, command: Command) -> int:
         """Commit and apply a command; gives its value."""
@@ -389,7 +420,7 @@ class Driver:
         self._watchers.append(callback)
         return lambda: self._watchers.remove(callback)
 
-    # --- turns ----------------------------------------------------------------------------------------
+    # --- turns
 
     def _touch(self) -> None:
         if self._engine is not None:
@@ -403,19 +434,51 @@ class Driver:
             if isinstance(tag, asyncio.Future) and not tag.done():
                 tag.set_exception(PartiError(failure))
         for each in effects.events:
-            event(_log, each.name, **each.details)
+            details: dict[str, Any] = dict(each.details)
+            event(_log, each.name, **details)
         for gone in effects.members_gone:
             self._forget_member(gone)
-        if effects.changed:
-            for watcher in list(self._watchers):
-                watcher(effects.changed)
         assert self.member is not None
+        if effects.changed:
+            self._tell_changed(self.member, effects.changed)
         if effects.removed:
             self.fail(RemovedError())
         self._hold_links(lease_clock_ms())
         self._wake_writers(self.member.router)
         if self._waiters:
             self._check_waiters()
+
+    def _tell_changed(self, member: Member, changed: Sequence[PartitionId]) -> None:
+        session, now_ms = member.session.session, lease_clock_ms()
+        self._table_meter.changed(member.table, session, changed, now_ms, wall_clock_unix_ms())
+        for watcher in list(self._watchers):
+            watcher(changed)
+
+    # --- what pages, probes and metrics read
+
+    def start_missing(self) -> tuple[str, ...]:
+        """Listening is all that start-up means: a member may wait long to be bootstrapped."""
+        return ()
+
+    def health_missing(self) -> tuple[str, ...]:
+        """A failure ends the process, so whoever can answer is healthy."""
+        return ()
+
+    def ready_missing(self) -> tuple[str, ...]:
+        """Why traffic should not come, if it should not."""
+        return ready_missing(self.member, lease_clock_ms())
+
+    def cluster_page(self) -> ClusterPage:
+        """Everything on the page for browsers."""
+        return cluster_page(self.member, self.config.name)
+
+    def reading(self) -> MemberReading | None:
+        """The member's state for one scrape."""
+        if self.member is None:
+            return None
+        return reading(self.member, self._table_meter, lease_clock_ms())
+
+    # --- waiting
 
     def _forget_member(self, member: MemberId) -> None:
         self._hints.pop(member, None)
@@ -451,9 +514,7 @@ class Driver:
                 return await future
         except TimeoutError:
             text = f"not known to be applied within {PROPOSE_TIMEOUT_S:.0f} s"
-            raise PartiError(
-                Failure(Reason.DEADLINE_EXCEEDED, Executed.UNKNOWN, text)
-            ) from None
+            raise PartiError(Failure(Reason.DEADLINE_EXCEEDED, Executed.UNKNOWN, text)) from None
 
     def _leading_member(self) -> Member:
         member = self.member

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, Protocol
 
 from parti_raft.codec import encode_message
@@ -124,7 +125,7 @@ class Engine:
         if self._ended:
             return
         for job in jobs:
-            self._guarded(lambda job=job: self._heart.persisted(job))
+            self._guarded(partial(self._heart.persisted, job))
         self._turn()
 
     def _disk_failed(self, error: Exception) -> None:

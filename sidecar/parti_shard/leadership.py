@@ -1,0 +1,152 @@
+"""What a member does for the others while it leads: leases, ownership, membership.
+
+It begins once an entry of the own term is applied, so that the table is complete, and forgets
+everything when leadership is lost. Commands of the coordinator enter the log in the term in which
+they were decided or never: the replica drops what waits as soon as it does not lead.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from parti_raft.replica import Replica
+from parti_shard.codec import decode_batch, encode_batch
+from parti_shard.commands import FORWARDABLE, Command, Outcome
+from parti_shard.coordinator import Coordinator
+from parti_shard.errors import Failure, MalformedFrameError, Reason
+from parti_shard.ids import LogIndex, MemberId, PartitionId
+from parti_shard.lease import LeaseKeeper
+from parti_shard.limits import LeaseTimes
+from parti_shard.table import Table
+from parti_shard.voters import Voters
+from parti_shard.wire import Frame, Propose, Proposed, Renew, RenewRefused
+
+
+@dataclass(frozen=True, slots=True)
+class BatchTag:
+    """A batch of the coordinator."""
+
+    commands: tuple[Command, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class RemoteTag:
+    """A batch that another member handed over."""
+
+    member: MemberId
+    request_id: int
+
+
+@dataclass(frozen=True, slots=True)
+class RoundTag:
+    """A read round of the lease keeper."""
+
+    context: bytes
+
+
+class Leadership:
+    """One per member, idle while another one leads. `send` says something to a member."""
+
+    def __init__(
+        self,
+        table: Table,
+        replica: Replica,
+        times: LeaseTimes,
+        send: Callable[[MemberId, Frame], None],
+        wall_unix_ms: Callable[[], int],
+    ) -> None:
+        self.keeper = LeaseKeeper(times)
+        self.coordinator = Coordinator(table, self.keeper)
+        self.voters = Voters(table, replica, self.coordinator)
+        self._table = table
+        self._replica = replica
+        self._send = send
+        self._wall_unix_ms = wall_unix_ms
+        self._term = 0  # of the leadership that is in force; 0: none
+        self._attention = False
+
+    # --- inputs ----------------------------------------------------------------------------
+
+    def follow(self, changed: Sequence[PartitionId], now_ms: int) -> None:
+        """Take note of leadership and of what was applied."""
+        replica = self._replica
+        term = replica.raw.term if replica.leads_with_own_entry else 0
+        if term != self._term:
+            self._term = term
+            self._attention = True
+            if term:
+                self.coordinator.became_leader(now_ms)
+                self.voters.became_leader(now_ms)
+            else:
+                self.coordinator.lost_leadership()
+        elif term:
+            self.coordinator.table_changed(changed, now_ms)
+            self._attention = True
+
+    def tick(self) -> None:
+        """Time has passed: deadlines may be due."""
+        self._attention = True
+
+    def receive(self, sender: MemberId, frame: Renew | Propose, now_ms: int) -> None:
+        """Take what a member says to its leader."""
+        self._attention = True
+        if isinstance(frame, Propose):
+            self._take_over(sender, frame)
+            return
+        if frame.member != sender:
+            raise MalformedFrameError(f"member {sender:016x} renews for {frame.member:016x}")
+        refusal = self.coordinator.renewal(frame, now_ms)
+        if refusal is not None:
+            self._send(sender, RenewRefused(frame.seq, frame.session, refusal))
+
+    def applied(self, tag: BatchTag | RemoteTag, outcomes: Sequence[Outcome]) -> None:
+        """A batch was applied with these outcomes."""
+        if isinstance(tag, RemoteTag):
+            last = outcomes[-1]
+            self._answer(tag, Reason.OK, last, self._table.applied_index)
+            return
+        for command, outcome in zip(tag.commands, outcomes, strict=True):
+            if not outcome.ok:
+                self.coordinator.rejected(command)
+
+    def not_applied(self, tag: BatchTag | RemoteTag, failure: Failure) -> None:
+        """A batch did not reach the log, or what became of it is not known."""
+        if isinstance(tag, RemoteTag):
+            self._answer(tag, failure.reason, Outcome(), LogIndex(0))
+        else:
+            self.coordinator.dropped(tag.commands)
+
+    def round_confirmed(self, tag: RoundTag, read_index: LogIndex, now_ms: int) -> None:
+        """A majority has confirmed that this member led after the round began."""
+        for member, answer in self.keeper.confirmed(tag.context, read_index, now_ms):
+            self._send(member, answer)
+
+    # --- outputs -----------------------------------------------------------------------------
+
+    def act(self, now_ms: int) -> None:
+        """Propose what has to be proposed, ask for the read round that renewals wait for."""
+        if not self._attention or not self._term:
+            return
+        self._attention = False
+        for commands in self.coordinator.turn(now_ms):
+            tag = BatchTag(tuple(commands))
+            self._replica.propose(tag, encode_batch(self._wall_unix_ms(), commands))
+        context = self.keeper.begin_round(now_ms)
+        if context is not None:
+            self._replica.read(RoundTag(context))
+        self.voters.act(now_ms)
+
+    def _take_over(self, sender: MemberId, frame: Propose) -> None:
+        tag = RemoteTag(sender, frame.request_id)
+        _, commands = decode_batch(frame.batch)
+        if not all(isinstance(command, FORWARDABLE) for command in commands):
+            raise MalformedFrameError("a command that only a leader may propose was handed over")
+        if self._term:
+            self._replica.propose(tag, frame.batch)
+        else:
+            self._answer(tag, Reason.NO_LEADER, Outcome(), LogIndex(0))
+
+    def _answer(self, tag: RemoteTag, reason: Reason, outcome: Outcome, index: LogIndex) -> None:
+        answer = Proposed(tag.request_id, reason, outcome.rejection, outcome.value, index)
+        self._send(tag.member, answer)
