@@ -16,6 +16,7 @@ from parti_raft import (
     ConfState,
     Entry,
     EntryType,
+    HardState,
     InvalidMessageError,
     LogIndex,
     MemberId,
@@ -51,6 +52,7 @@ def make_node(
     if log is None:
         log = MemoryLog()
         log.apply_snapshot(boot_snapshot(voters, learners))
+        log.set_hard_state(HardState(Term(BOOT), commit=LogIndex(BOOT)))
     options.setdefault("random_timeout", longest)
     options.setdefault("election_tick", ELECTION_TICKS)
     options.setdefault("heartbeat_tick", HEARTBEAT_TICKS)
@@ -188,7 +190,11 @@ class Cluster:
 
     def data(self, member: int) -> list[bytes]:
         """Payloads a member has applied."""
-        return [each.data for each in self.applied[member] if each.data]
+        return [
+            each.data
+            for each in self.applied[member]
+            if each.type is EntryType.NORMAL and each.data
+        ]
 
     def sent(self, kind: MessageType) -> list[Message]:
         """Messages of a type that were delivered."""

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from random import Random
+from typing import Any
 
 from parti_raft import (
     ChangeType,
@@ -68,7 +69,7 @@ class Simulation:
         """Boot `size` voters and leave one more member for changes of configuration."""
         self.random = Random(seed)
         self.voters = tuple(MemberId(number) for number in range(1, size + 1))
-        self.options = {
+        self.options: dict[str, Any] = {
             "pre_vote": self.random.random() < 0.7,
             "check_quorum": self.random.random() < 0.7,
             "max_inflight_msgs": self.random.choice((1, 3, 100)),

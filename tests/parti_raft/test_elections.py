@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from parti_raft import ChangeType, ConfChangeV1, HardState, MemberId, MessageType, Role, Term
@@ -16,7 +18,7 @@ from tests.parti_raft.cluster import (
 
 VOTE, VOTE_RESP = MessageType.VOTE, MessageType.VOTE_RESP
 PRE_VOTE, PRE_VOTE_RESP = MessageType.PRE_VOTE, MessageType.PRE_VOTE_RESP
-PLAIN = {"pre_vote": False, "check_quorum": False}
+PLAIN: dict[str, Any] = {"pre_vote": False, "check_quorum": False}
 
 
 def test_a_follower_campaigns_after_its_election_timeout_and_wins() -> None:
@@ -143,7 +145,7 @@ def test_a_pre_vote_changes_neither_term_nor_vote_nor_timer() -> None:
     node.step(message(PRE_VOTE, 2, 1, 7, log_term=Term(9), index=9))
     answer = take_all(node, log)[-1]
     assert (answer.term, answer.reject) == (7, False)
-    assert node.term == 0
+    assert node.term == BOOT
     assert log.initial_state()[0].vote == 0
     node.tick()
     assert node.role is Role.PRE_CANDIDATE, "the timer was not reset"
