@@ -22,11 +22,21 @@ from parti._errors import (
     UnknownOutcome,
 )
 from parti._sync import SyncClient
-from parti._values import Location, Message, Outgoing, Phase, Reply, TableChange
+from parti._values import (
+    ClientCounts,
+    Location,
+    Message,
+    Outgoing,
+    Phase,
+    Reply,
+    TableChange,
+    WorkerCounts,
+)
 from parti._worker import Worker
 
 __all__ = [
     "Client",
+    "ClientCounts",
     "Executed",
     "HandlerFailed",
     "Location",
@@ -41,4 +51,5 @@ __all__ = [
     "TableChange",
     "UnknownOutcome",
     "Worker",
+    "WorkerCounts",
 ]

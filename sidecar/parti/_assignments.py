@@ -24,7 +24,7 @@ from parti._errors import Executed, Reason, UnknownOutcome
 from parti._handler import AsyncCallback
 from parti._lanes import Lane, Runners
 from parti._outbox import Outbox
-from parti._values import NO_HEADERS, Message, boottime_ms
+from parti._values import NO_HEADERS, Message, WorkerCounts, boottime_ms
 from parti_proto import app_pb2
 
 logger = logging.getLogger("parti.worker")
@@ -99,7 +99,7 @@ class Ownership:
         self.unreleased: dict[int, Assignment] = {}  # the newest of each partition
         self.tasks: set[asyncio.Task[None]] = set()
         self.callbacks = asyncio.Semaphore(limits.CALLBACKS_MAX)
-        self.callback_failures_count = 0
+        self.counts = WorkerCounts()
 
     async def wait_released(self, timeout_s: float) -> None:
         """Wait for what still winds up; cancel what does not end in time."""
@@ -139,6 +139,8 @@ class Assignments:
             return
         predecessor = self._ownership.unreleased.get(partition)
         current = self.by_partition.get(partition)
+        if current is not None and current.epoch >= epoch:
+            raise UnknownOutcome("an epoch was assigned twice", Reason.MALFORMED_FRAME)
         if current is not None:  # granted anew without a Revoke: the old epoch is over
             self._end(current, cut=True)
         assignment = Assignment(partition, epoch, self._outbox)
@@ -298,7 +300,7 @@ class Assignments:
             async with self._ownership.callbacks:
                 await callback(assignment.partition, assignment.epoch)
         except Exception:
-            self._ownership.callback_failures_count += 1
+            self._ownership.counts.callback_failures += 1
             logger.exception(
                 "%s failed for partition %d, epoch %d",
                 name,

@@ -34,7 +34,7 @@ class Attachment:
     ) -> None:
         self.welcomed = False
         self.outbox = Outbox()
-        self.runners = Runners(handler)
+        self.runners = Runners(handler, ownership.counts)
         self.assignments = Assignments(
             ownership, self.outbox, self.runners, concurrency, hello.credits
         )

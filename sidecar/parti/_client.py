@@ -15,7 +15,7 @@ from parti import _transport as transport
 from parti._errors import NotExecuted, PartiError, Reason
 from parti._link import Link
 from parti._pending import BY_KEY, Item
-from parti._values import Location, Outgoing, Phase, Reply, TableChange
+from parti._values import ClientCounts, Location, Outgoing, Phase, Reply, TableChange
 from parti_proto import app_pb2
 
 
@@ -73,6 +73,18 @@ class Client:
         """Wait until the sidecar takes messages; raises `NotExecuted` after `timeout` seconds."""
         await self._open_link().wait_ready(timeout)
 
+    @property
+    def counts(self) -> ClientCounts:
+        """What has happened so far, and what waits now."""
+        link = self._open_link()
+        pending = link.pending
+        return ClientCounts(
+            link.connects_count,
+            pending.retries_count,
+            pending.overloads_count,
+            pending.items_count,
+        )
+
     async def send(
         self,
         *,
@@ -107,7 +119,7 @@ class Client:
             Item(
                 partition_of(key, partition),
                 key_bytes(key),
-                payload_bytes(payload, link.payload_bytes_max),
+                payload_bytes(payload, link.pending.payload_bytes_max),
                 header_bytes(headers) if headers else b"",
                 idempotent,
                 loop.time() + timeout,
@@ -137,7 +149,9 @@ class Client:
                 await batch.wait_for_room()
                 index = batch.add()
                 try:
-                    link.offer(make_item(message, deadline, batch, index, link.payload_bytes_max))
+                    link.offer(
+                        make_item(message, deadline, batch, index, link.pending.payload_bytes_max)
+                    )
                 except PartiError as error:
                     batch.settle(index, error)
             return await batch.wait()

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Final
 from parti import _limits as limits
 from parti._errors import Executed, Reason
 from parti._handler import AsyncHandler, HandlerResult
-from parti._values import LEASE_CLOCK, Message
+from parti._values import LEASE_CLOCK, Message, WorkerCounts
 
 if TYPE_CHECKING:
     from parti._assignments import Assignment
@@ -63,12 +63,12 @@ class Lane:
 class Runners:
     """The tasks that run lanes of one attachment, as many as handlers are suspended."""
 
-    def __init__(self, handler: AsyncHandler) -> None:
+    def __init__(self, handler: AsyncHandler, counts: WorkerCounts) -> None:
         self.lease_until_ms = 0  # fails closed: nothing starts before a lease has come
-        self.handler_failures_count = 0
         self.crash = Crash()
         self.payload_bytes_max = limits.GRPC_MESSAGE_BYTES_MAX // 2  # until a sidecar says it
         self._handler = handler
+        self._counts = counts
         self._loop = asyncio.get_running_loop()
         self._ready: deque[Lane] = deque()
         self._idle: list[asyncio.Future[None]] = []
@@ -183,26 +183,27 @@ class Runners:
 
     def _failed(self, assignment: Assignment, message: Message, error: BaseException) -> None:
         """Answer with what the handler raised; log it, but not every time."""
-        self.handler_failures_count += 1
+        self._counts.handler_failures += 1
         now_ms = time.monotonic_ns() // 1_000_000
         if now_ms >= self._log_after_ms:
             self._log_after_ms = now_ms + limits.FAILURE_LOG_EVERY_MS
             logger.error(
-                "handler failed for partition %d (failure %d of this attachment)",
+                "handler failed for partition %d (failure %d of this worker)",
                 message.partition,
-                self.handler_failures_count,
+                self._counts.handler_failures,
                 exc_info=error,
             )
         text = f"{type(error).__name__}: {error}"
         assignment.outbox.fail(message.id, Reason.HANDLER_FAILED, Executed.YES, text)
 
     def _interrupted(self, lane: Lane, message: Message, error: asyncio.CancelledError) -> None:
-        """Tell our own cancellation of a cut epoch from one that the handler raised itself."""
-        runner = lane.runner
-        assert runner is not None
-        if not runner.cancelling():
+        """Tell our cancellation of a cut epoch from the loop's end and the handler's own doing."""
+        assert lane.runner is not None
+        if not lane.runner.cancelling():
             self._failed(lane.assignment, message, error)
             return
+        if not lane.assignment.cut:
+            raise error
         forget_cancellation(lane)
         text = "its epoch was cut off while it ran"
         lane.assignment.outbox.fail(message.id, Reason.OWNER_LOST, Executed.UNKNOWN, text)

@@ -30,7 +30,6 @@ class Link:
         self.loop = asyncio.get_running_loop()
         self.pending = Pending(retry=retry)
         self.welcome: app_pb2.Welcome | None = None  # of the open stream
-        self.payload_bytes_max = limits.GRPC_MESSAGE_BYTES_MAX // 2  # until a sidecar says it
         self.connects_count = 0
         self._channel = channel
         self._refusal: PartiError | None = None  # why sending is pointless now
@@ -116,7 +115,7 @@ class Link:
         transport.check_welcome(frame.welcome)
         assert frame.welcome.in_flight_max > 0
         self.welcome = frame.welcome
-        self.payload_bytes_max = frame.welcome.payload_bytes_max
+        self.pending.payload_bytes_max = frame.welcome.payload_bytes_max
         self.connects_count += 1
         self._refusal = None
         self._changed.set()

@@ -122,6 +122,7 @@ class Pending:
         self.queued: deque[Item] = deque()
         self.sent: dict[int, Item] = {}
         self.waiting: set[Item] = set()  # refused, to be sent again after a pause
+        self.payload_bytes_max = limits.GRPC_MESSAGE_BYTES_MAX // 2  # until a sidecar says it
         self.items_count = 0
         self.bytes_count = 0
         self.overloads_count = 0
@@ -159,6 +160,9 @@ class Pending:
                 continue
             if item.deadline <= now:
                 self._settle_expired(item)
+                continue
+            if len(item.payload) > self.payload_bytes_max:  # queued before the limit was known
+                self.settle_error(item, payload_too_large(len(item.payload), self))
                 continue
             item.id = self._next_id
             self._next_id += 1
@@ -299,6 +303,12 @@ class Pending:
 LOST_ON_THE_WAY: Final = frozenset(
     {Reason.CONNECTION_LOST, Reason.OWNER_LOST, Reason.WORKER_LOST},
 )
+
+
+def payload_too_large(size_bytes: int, pending: Pending) -> NotExecuted:
+    """Say that a payload is over the sidecar's limit."""
+    text = f"the payload has {size_bytes} bytes, the limit is {pending.payload_bytes_max}"
+    return NotExecuted(text, Reason.PAYLOAD_TOO_LARGE)
 
 
 def build_frame(items: list[Item], now: float) -> app_pb2.SendFrame:

@@ -65,6 +65,24 @@ class Message:
         return max(0, self.deadline_ms - boottime_ms()) / 1000
 
 
+@dataclass(slots=True)
+class WorkerCounts:
+    """What happened to a worker since it was made."""
+
+    attaches: int = 0  # connections to a sidecar
+    handler_failures: int = 0
+    callback_failures: int = 0  # on_assigned or on_revoked raised
+
+
+class ClientCounts(NamedTuple):
+    """What happened to a client since it was opened, and what it holds now."""
+
+    connects: int  # connections to a sidecar
+    retries: int  # messages sent again
+    overloads: int  # messages refused because the client held too many
+    unsettled: int  # messages without an outcome now
+
+
 class Phase(enum.IntEnum):
     """Where a partition stands between owners."""
 

@@ -18,6 +18,7 @@ from parti._attachment import Attachment
 from parti._errors import NotExecuted, PartiError, Reason
 from parti._handler import Callback, Handler, async_callback, async_handler
 from parti._loop import run_with_best_loop
+from parti._values import WorkerCounts
 
 logger = logging.getLogger("parti.worker")
 
@@ -85,7 +86,6 @@ class Worker:
         self._changed = asyncio.Event()  # attached, or ended
         self._stopping = asyncio.Event()
         self._running: asyncio.Task[None] | None = None
-        self.attaches_count = 0
 
     @property
     def partitions(self) -> dict[int, int]:
@@ -96,9 +96,9 @@ class Worker:
         return {one.partition: one.epoch for one in owned if one.accepting}
 
     @property
-    def callback_failures_count(self) -> int:
-        """How often on_assigned or on_revoked raised."""
-        return self._ownership.callback_failures_count
+    def counts(self) -> WorkerCounts:
+        """What has happened so far."""
+        return self._ownership.counts
 
     async def __aenter__(self) -> Self:
         """Start serving; does not wait for the sidecar (`ready` does)."""
@@ -198,7 +198,7 @@ class Worker:
 
         def welcomed() -> None:
             backoff.reset()
-            self.attaches_count += 1
+            self.counts.attaches += 1
             self._changed.set()
             if self._stopping.is_set():
                 attachment.close()

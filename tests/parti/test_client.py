@@ -180,6 +180,7 @@ async def test_passing_refusals_are_tried_again(sidecar: FakeSidecar) -> None:
     sidecar.refuse(Reason.NO_WORKER, times=3, retry_after_ms=1)
     async with Worker(echo, sidecar.address), Client(sidecar.address) as client:
         assert (await client.send(partition=0, payload=b"x")).payload == b"x"
+        assert client.counts == (1, 3, 0, 0)
     assert sidecar.received_count == 4
 
 

@@ -258,3 +258,14 @@ def test_answer_to_nobody_is_ignored() -> None:
     pending.answer(app_pb2.ResultFrame(id=[99], payload=[b"?"]), 0.0)
     assert outcomes.by_index == {}
     assert pending.items_count == 1
+
+
+def test_payload_queued_before_the_limit_was_known_is_refused_then() -> None:
+    pending, outcomes = Pending(retry=True), Outcomes()
+    pending.offer(outcomes.item(0, payload=bytes(100), idempotent=True))
+    pending.offer(outcomes.item(1, payload=bytes(10)))
+    pending.payload_bytes_max = 50
+    frame = pending.take_frame(0.0, 10)
+    assert frame is not None
+    assert list(frame.partition) == [1]
+    assert outcomes.error(0).reason is Reason.PAYLOAD_TOO_LARGE

@@ -11,8 +11,10 @@ from collections.abc import Awaitable, Callable
 import pytest
 
 from parti import Client, HandlerFailed, Message, NotExecuted, Reason, UnknownOutcome, Worker
+from parti import _limits as limits
 from parti._assignments import Concurrency
 from parti.testing import FakeSidecar
+from parti_proto import app_pb2
 
 Eventually = Callable[[Callable[[], bool]], Awaitable[None]]
 
@@ -274,12 +276,13 @@ async def test_handler_failure_reaches_the_sender(
     async def handle(message: Message) -> None:
         raise KeyError(message.payload.decode())
 
-    async with Worker(handle, sidecar.address), Client(sidecar.address) as client:
+    async with Worker(handle, sidecar.address) as worker, Client(sidecar.address) as client:
         for n in range(20):
             with pytest.raises(HandlerFailed, match=f"KeyError: '{n}'"):
                 await client.send(partition=0, payload=str(n))
     logged = [one for one in caplog.records if "handler failed" in one.message]
     assert 1 <= len(logged) < 20
+    assert worker.counts.handler_failures == 20
     assert logged[0].exc_info is not None
 
 
@@ -379,7 +382,7 @@ async def test_failing_on_assigned_gives_the_partition_back(
     worker = Worker(echo, sidecar.address, on_assigned=on_assigned, on_revoked=on_revoked)
     async with worker, Client(sidecar.address) as client:
         await eventually(lambda: len(worker.partitions) == 7)
-        await eventually(lambda: worker.callback_failures_count == 1)
+        await eventually(lambda: worker.counts.callback_failures == 1)
         assert 3 not in worker.partitions
         assert await sidecar.assign(3) == 2
         assert (await client.send(partition=3)).epoch == 2
@@ -395,7 +398,7 @@ async def test_failing_on_revoked_is_counted_and_the_partition_released(
     async with Worker(echo, sidecar.address, on_revoked=on_revoked) as worker:
         await sidecar.wait_started()
         assert await sidecar.move(2) == 2
-        assert worker.callback_failures_count == 1
+        assert worker.counts.callback_failures == 1
 
 
 async def test_revoke_while_assigning_never_starts(
@@ -444,7 +447,7 @@ async def test_lost_sidecar_cancels_everything_and_the_worker_comes_back(
         await sidecar.wait_started()
         story.go.set()
         assert (await client.send(partition=0, payload=b"b")).epoch == 2
-        assert worker.attaches_count == 2
+        assert worker.counts.attaches == 2
     mine = [one for one in story.events if one.split()[1].startswith("0")]
     assert mine[:5] == [
         *["assigned 0 1", "enter 0:a", "cancelled 0:a", "revoked 0 1", "assigned 0 2"]
@@ -623,3 +626,34 @@ async def test_replaced_worker_ends_with_the_reason(sidecar: FakeSidecar) -> Non
             await first
         assert caught.value.reason is Reason.CONFLICT
         assert (await client.send(partition=0)).epoch == 2
+
+
+async def test_same_epoch_assigned_twice_ends_the_attachment(
+    sidecar: FakeSidecar, eventually: Eventually
+) -> None:
+    async with Worker(echo, sidecar.address) as worker:
+        await sidecar.wait_started()
+        stream = sidecar._worker
+        assert stream is not None
+        stream.say(app_pb2.SidecarFrame(assign=[app_pb2.Assign(partition=0, epoch=1)]))
+        await eventually(lambda: worker.counts.attaches == 2)
+
+
+async def test_runner_cancelled_by_the_ending_loop_ends(
+    sidecar: FakeSidecar,
+    story: Story,
+    monkeypatch: pytest.MonkeyPatch,
+    eventually: Eventually,
+) -> None:
+    monkeypatch.setattr(limits, "CLOSE_MS_MAX", 50)
+    worker = Worker(story.handle, sidecar.address, drain_timeout=0.05)
+    async with worker, Client(sidecar.address) as client:
+        sending = asyncio.create_task(client.send(partition=0))
+        await eventually(lambda: story.running == 1)
+        runners = [one for one in asyncio.all_tasks() if one.get_name() == "parti-worker-runner"]
+        for runner in runners:
+            runner.cancel()  # as asyncio.run does when the program ends
+        async with asyncio.timeout(5):
+            await asyncio.wait(runners)
+    with pytest.raises(UnknownOutcome):
+        await sending
