@@ -63,9 +63,11 @@ class Gate:
             return Reason.OK
         if epoch < table.epoch[partition]:
             return Reason.STALE_EPOCH
-        if not self.mine(partition) or table.phase[partition] != OWNED:
+        if table.owner[partition] != self._core.me or table.phase[partition] != OWNED:
             return Reason.NOT_OWNER
-        return Reason.OK if now_ms < self.live_until_ms else Reason.LEASE_EXPIRED
+        # Mine, but perhaps of a session whose lease has not been told here yet: that may pass.
+        proven = self.mine(partition) and now_ms < self.live_until_ms
+        return Reason.OK if proven else Reason.LEASE_EXPIRED
 
     def refusal(self, reason: Reason, partition: PartitionId) -> Failure:
         """Names what the refusal rests on, so that the origin knows when to try again."""

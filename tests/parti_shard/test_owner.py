@@ -99,8 +99,8 @@ def stopped(bench: Bench) -> None:
 
 CLOSINGS: list[tuple[Closing, str]] = [
     (lease_over, "LEASE_EXPIRED/NO"),
-    (no_session, "NOT_OWNER/NO"),
-    (other_session, "NOT_OWNER/NO"),
+    (no_session, "LEASE_EXPIRED/NO"),
+    (other_session, "LEASE_EXPIRED/NO"),
     (revoked, "NOT_OWNER/NO"),
     (freed, "NOT_OWNER/NO"),
     (granted_away, "STALE_EPOCH/NO"),
@@ -257,6 +257,20 @@ def test_after_a_lapse_nothing_overtakes_the_refused_until_the_origin_starts_ane
     assert bench.answers() == {1: "LEASE_EXPIRED/NO", 2: "LEASE_EXPIRED/NO"}
     bench.arrive(forward(b"a", b"b", epoch=1, first=4))  # the gap: 3 was skipped
     assert payloads(bench.delivered()) == [b"a", b"b"]
+
+
+def test_a_grant_for_a_session_not_yet_told_here_refuses_in_order_too() -> None:
+    """G4: the epoch comes to life when the lease of the new session is told."""
+    bench = make_bench()
+    bench.attach()
+    bench.table.members[ME].session = SessionId(101)
+    bench.grant(0, ME)
+    bench.arrive(forward(b"a", epoch=1, first=1))
+    bench.lease(member_session=101)
+    bench.says(WorkerInput(started=bench.orders().assign))
+    bench.arrive(forward(b"b", epoch=1, first=2))
+    assert bench.delivered() == []
+    assert set(bench.answers().values()) == {"LEASE_EXPIRED/NO"}
 
 
 def test_the_fence_stands_for_one_partition_and_epoch_only() -> None:
