@@ -1,8 +1,9 @@
 """`addresses.json` in the data directory: where the running sidecar listens.
 
 Ports may be chosen by the system (0), so whoever started the process reads them here. The file is
-there exactly while the process serves: it is replaced as a whole when everything listens, and a
-leftover of an earlier run is removed before anything does.
+there while the process serves: it is replaced as a whole when everything listens, and removed at
+the end. One that a killed process left behind is removed at the next start, but not before the
+data directory is locked: whoever starts the process and waits for the file removes it first.
 """
 
 from __future__ import annotations
