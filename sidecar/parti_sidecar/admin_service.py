@@ -10,12 +10,13 @@ from __future__ import annotations
 import time
 
 import grpc.aio
-from parti_shard.member import Member
 
 from parti_proto import admin_pb2
 from parti_shard.commands import Pin, SetIntent, SetPolicy
 from parti_shard.errors import PartiError, Reason
-from parti_shard.ids import NO_MEMBER, MemberId, PartitionId
+from parti_shard.explain import explain
+from parti_shard.ids import NO_MEMBER, MemberId
+from parti_shard.member import Member
 from parti_shard.policy import Policy
 from parti_shard.table import Table
 from parti_sidecar.admin_values import (
@@ -75,7 +76,8 @@ class AdminService:
         member = self._member()
         partition = checked_partition(request.partition, member.table)
         if self._calls.leads_here():
-            return partition_view(member.table, partition, member.coordinator.explain(partition))
+            text = explain(member.table, member.coordinator, partition)
+            return partition_view(member.table, partition, text)
         try:
             reply = admin_pb2.ExplainPartitionReply
             return await self._calls.carry(PREFIX + "ExplainPartition", request, reply, context)
@@ -192,14 +194,21 @@ def _place(to_member: int, table: Table) -> MemberId:
 def _plan_reply(member: Member) -> admin_pb2.PlanReply:
     table = member.table
     moves = member.coordinator.plan()
-    reply = admin_pb2.PlanReply(explanation=f"{len(moves)} moves")
+    reply = admin_pb2.PlanReply(explanation=_moves_text(len(moves)))
     for move in moves:
         reply.moves.add(
-            partition=PartitionId(move.partition),
-            from_member=move.from_member,
-            to_member=move.to_member,
+            partition=move.partition,
+            from_member=move.source,
+            to_member=move.target,
             cause=move.cause.label,
         )
-        for each in (move.from_member, move.to_member):
-            reply.member_names[each] = member_name(table, each)
+        for each in (move.source, move.target):
+            if each != NO_MEMBER:
+                reply.member_names[each] = member_name(table, each)
     return reply
+
+
+def _moves_text(count: int) -> str:
+    if not count:
+        return "Every partition is where it should be."
+    return f"{count} partitions would move; `rebalance` and the policy's limits say when."

@@ -6,14 +6,14 @@ are and when it heard them; elsewhere these fields say that they are not known.
 
 from __future__ import annotations
 
-from parti_shard.member import Member
-
 from parti_proto import admin_pb2
 from parti_raft.status import ProgressStatus
 from parti_shard.commands import Intent, MemberRecord
 from parti_shard.ids import NO_MEMBER, MemberId, PartitionId
+from parti_shard.member import Member
 from parti_shard.table import Phase, Table
 from parti_sidecar.admin_values import policy_message
+from parti_sidecar.driver_views import raft_role
 from parti_sidecar.host import Host
 from parti_sidecar.table_views import member_name, partition_state, whole_table
 
@@ -51,10 +51,7 @@ def _fill_identity(status: admin_pb2.Status, member: Member) -> None:
 
 def _fill_raft(status: admin_pb2.Status, member: Member) -> None:
     basic = member.replica.raw.basic_status()
-    conf = member.replica.conf_state
-    voters = {*conf.voters, *conf.voters_outgoing}
-    role = basic.soft_state.role.name.lower().replace("_", "-")
-    status.raft_role = role if member.me in voters else "learner"
+    status.raft_role = raft_role(member)
     status.term = basic.hard_state.term
     status.leader = basic.soft_state.leader
     status.commit_index = basic.hard_state.commit

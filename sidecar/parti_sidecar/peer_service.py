@@ -120,13 +120,14 @@ class PeerService:
     ) -> None:
         self._snapshots.begin(sender, first)
         chunk = first
+        self._meter.frame_in(SNAPSHOT, 1)
         while not self._snapshots.add(sender, chunk):
-            self._meter.frame_in(SNAPSHOT, 1)
             following = await read_within(context, WRITE_STALL_MS)
             if following is None:
                 text = "the stream ended before the snapshot was whole"
                 raise PartiError(Failure(Reason.CONNECTION_LOST, Executed.NO, text))
             chunk = following
+            self._meter.frame_in(SNAPSHOT, 1)
         self._host.peer_snapshot(sender, first.message, self._snapshots.finish(sender))
         self._host.settle()
 

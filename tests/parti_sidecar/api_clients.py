@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Self
 
 import grpc
 import grpc.aio
@@ -32,7 +32,7 @@ class Client:
     def __init__(self, address: str) -> None:
         self.channel = grpc.aio.insecure_channel(address)
 
-    async def __aenter__(self) -> Client:
+    async def __aenter__(self) -> Self:
         return self
 
     async def __aexit__(self, *_error: object) -> None:

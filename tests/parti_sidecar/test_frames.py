@@ -11,10 +11,9 @@ from parti_shard.batches import ForwardBatch, ResultBatch, WorkerOutput
 from parti_shard.errors import Executed, Failure, MalformedFrameError, Reason
 from parti_shard.ids import BY_KEY, Epoch, LogIndex, MemberId
 from parti_sidecar import frames
+from parti_sidecar.status import detail_of
 
-FAILURE = Failure(
-    Reason.NOT_OWNER, Executed.NO, "moved", 7, MemberId(9), Epoch(4), LogIndex(11)
-)
+FAILURE = Failure(Reason.NOT_OWNER, Executed.NO, "moved", 7, MemberId(9), Epoch(4), LogIndex(11))
 
 
 def test_a_full_send_frame_becomes_a_batch() -> None:
@@ -117,7 +116,7 @@ def test_worker_input_holds_its_parts() -> None:
         started=[app_pb2.Started(partition=1, epoch=2)],
         results=app_pb2.Results(
             id=[7],
-            errors=[errors_pb2.ItemError(position=0, detail=frames.detail_of(FAILURE))],
+            errors=[errors_pb2.ItemError(position=0, detail=detail_of(FAILURE))],
         ),
         released=[app_pb2.Released(partition=3, epoch=4)],
         closing=True,

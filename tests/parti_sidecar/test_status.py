@@ -13,7 +13,7 @@ from parti_shard.ids import Epoch, LogIndex, MemberId
 from parti_sidecar import status
 
 
-class _Aborted(Exception):
+class _AbortedError(Exception):
     pass
 
 
@@ -29,7 +29,7 @@ class _Context:
         self, code: grpc.StatusCode, text: str, trailing: tuple[tuple[str, bytes], ...]
     ) -> None:
         self.code, self.text, self.trailing = code, text, trailing
-        raise _Aborted
+        raise _AbortedError
 
 
 class _RpcError:
@@ -48,7 +48,7 @@ class _RpcError:
 
 async def _carried(failure: Failure) -> tuple[_Context, Failure]:
     context = _Context()
-    with pytest.raises(_Aborted):
+    with pytest.raises(_AbortedError):
         await status.abort(cast("grpc.aio.ServicerContext", context), failure)
     error = _RpcError(context.code, context.trailing)
     return context, status.failure_of(cast("grpc.aio.AioRpcError", error))
@@ -61,9 +61,7 @@ def test_the_enums_are_those_of_the_protocol() -> None:
 
 @pytest.mark.parametrize("reason", [r for r in Reason if r is not Reason.OK])
 async def test_every_failure_survives_the_status(reason: Reason) -> None:
-    failure = Failure(
-        reason, Executed.UNKNOWN, "why", 5, MemberId(1 << 63), Epoch(3), LogIndex(4)
-    )
+    failure = Failure(reason, Executed.UNKNOWN, "why", 5, MemberId(1 << 63), Epoch(3), LogIndex(4))
     context, arrived = await _carried(failure)
     assert context.code is status.CODES[reason]
     assert context.code is not grpc.StatusCode.OK

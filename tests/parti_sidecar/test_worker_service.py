@@ -115,7 +115,7 @@ async def test_a_newer_worker_takes_the_place_of_the_older(
 async def test_a_worker_that_goes_away_is_detached(cluster: FakeCluster, client: Client) -> None:
     host = cluster.nodes[0].host
     worker = EchoWorker(client)
-    await until(lambda: host.writers(), "the worker's writer")
+    await until(host.writers, "the worker's writer")
     await worker.stop()
     await until(lambda: not host.writers(), "the end of the writer")
     assert host.router is not None
