@@ -16,7 +16,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-from parti_shard.limits import PARTITIONS_MAX, CoordinatorTimes, LeaseTimes, RouterLimits
+from parti_shard.limits import PARTITIONS_MAX, LeaseTimes, RouterLimits
 from parti_sidecar.config_kinds import (
     BindAddress,
     Choice,
@@ -34,7 +34,6 @@ from parti_sidecar.config_kinds import (
 
 _LEASE = LeaseTimes()
 _ROUTER = RouterLimits()
-_COORDINATOR = CoordinatorTimes()
 _HOUR_MS = 3_600_000
 _COUNT_MAX = 1 << 20
 _BYTES_MAX = 1 << 32

@@ -12,6 +12,7 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from itertools import combinations
 
+from parti_shard.limits import CoordinatorTimes
 from parti_sidecar.config import Mode, SidecarConfig
 from parti_sidecar.config_kinds import split_address
 
@@ -117,6 +118,17 @@ def _bootstrap_or_join(config: SidecarConfig) -> str | None:
     return None
 
 
+def _handover_ends_before_the_move(config: SidecarConfig) -> str | None:
+    # Only of a new cluster the deadline is known here; later it is a policy that people set.
+    limit_ms = CoordinatorTimes().move_deadline_ms
+    if not config.bootstrap or config.handover_ms < limit_ms:
+        return None
+    return (
+        f"handover_ms ({config.handover_ms}) must be below the move deadline of a new cluster "
+        f"({limit_ms}): the leader would end the session of a member whose worker is slow"
+    )
+
+
 def _overtime_has_mode(config: SidecarConfig) -> str | None:
     if config.mode is Mode.STRICT and config.available_for_ms:
         return f"available_for_ms ({config.available_for_ms}) needs mode available"
@@ -141,6 +153,7 @@ RULES: tuple[Rule, ...] = (
     Rule(frozenset({"app_address"}), _app_is_local),
     Rule(frozenset({"advertise_address", "peer_address"}), _advertised_is_reachable),
     Rule(frozenset({"bootstrap", "join"}), _bootstrap_or_join),
+    Rule(frozenset({"bootstrap", "handover_ms"}), _handover_ends_before_the_move),
     Rule(frozenset({"mode", "available_for_ms"}), _overtime_has_mode),
     Rule(frozenset({"voters_max"}), _voters_are_odd),
     _fits(RENEWALS_PER_LEASE_MIN, "renew_every_ms", "lease_ttl_ms"),

@@ -180,6 +180,13 @@ CONTRADICTIONS: list[tuple[dict[str, object], str]] = [
         {"bootstrap": True, "join": ("a:1",)},
         "bootstrap and join exclude each other: a cluster is begun or joined",
     ),
+    (
+        {"bootstrap": True, "handover_ms": 15_000},
+        (
+            "handover_ms (15000) must be below the move deadline of a new cluster (15000): "
+            "the leader would end the session of a member whose worker is slow"
+        ),
+    ),
     ({"available_for_ms": 1}, "available_for_ms (1) needs mode available"),
     ({"mode": Mode.AVAILABLE}, "mode available needs available_for_ms above 0"),
     ({"voters_max": 4}, "voters_max (4) must be odd"),
@@ -230,6 +237,10 @@ def test_no_two_apis_share_a_port(first: str, second: str) -> None:
     assert problems(*DATA, *as_flags(first), *as_flags(second)) == [
         f"{first} (127.0.0.1:9) and {second} (127.0.0.1:9) would take the same port"
     ]
+
+
+def test_the_move_deadline_of_a_running_cluster_is_not_guessed() -> None:
+    assert load(*DATA, "--handover-ms", "15000").handover_ms == 15_000
 
 
 def test_ports_chosen_by_the_system_do_not_collide() -> None:

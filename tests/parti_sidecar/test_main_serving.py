@@ -12,7 +12,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -21,7 +21,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from parti_sidecar.addresses import ADDRESSES_NAME, forget_addresses
 from parti_sidecar.config_kinds import split_address
-from parti_sidecar.main import EXIT_CANNOT_START
+from parti_sidecar.main import EXIT_CANNOT_START, EXIT_FAILED
 
 pytestmark = pytest.mark.process
 
@@ -34,14 +34,16 @@ IDLE_RSS_BYTES_MAX = 72 << 20
 class Sidecar:
     """A process with a directory of its own; every port is chosen by the system."""
 
-    def __init__(self, data_dir: Path, *argv: str, host: str = "127.0.0.1") -> None:
+    def __init__(
+        self, data_dir: Path, argv: Sequence[str], host: str, command: Sequence[str]
+    ) -> None:
         self.data_dir = data_dir
         self.log_path = data_dir.parent / f"{data_dir.name}.log"
         free = [each for api in APIS for each in (f"--{api}-address", f"{host}:0")]
         kept = {name: each for name, each in os.environ.items() if not name.startswith("PARTI_")}
         with self.log_path.open("wb") as log:
             self.process = subprocess.Popen(
-                [*COMMAND, "--data-dir", str(data_dir), *free, *argv],
+                [*command, "--data-dir", str(data_dir), *free, *argv],
                 env={**kept, "PYTHONPATH": os.pathsep.join(sys.path)},
                 stdout=subprocess.DEVNULL,
                 stderr=log,
@@ -81,8 +83,10 @@ class Sidecar:
 
 
 @contextmanager
-def sidecar(data_dir: Path, *argv: str, host: str = "127.0.0.1") -> Iterator[Sidecar]:
-    running = Sidecar(data_dir, *argv, host=host)
+def sidecar(
+    data_dir: Path, *argv: str, host: str = "127.0.0.1", command: Sequence[str] = COMMAND
+) -> Iterator[Sidecar]:
+    running = Sidecar(data_dir, argv, host, command)
     try:
         yield running
     finally:
@@ -150,6 +154,32 @@ def test_a_second_process_on_the_directory_is_refused(tmp_path: Path) -> None:
             assert f"in use by process {first.process.pid}" in second.log
         assert first.addresses() == addresses
         assert first.get("/healthz")[0] == 200
+
+
+FAILS_SOON = """
+import asyncio, os, sys
+from parti_sidecar import main, runtime
+
+async def fail(probe):
+    await asyncio.sleep(0)
+    raise OSError("no such luck")
+
+runtime.LoopLagProbe.run = fail
+sys.exit(main.start(sys.argv[1:], os.environ))
+"""
+
+
+def test_a_dying_task_ends_the_process_with_its_reason(tmp_path: Path) -> None:
+    command = (sys.executable, "-c", FAILS_SOON)
+    with sidecar(tmp_path / "m", "--bootstrap", command=command) as running:
+        assert running.exit_code() == EXIT_FAILED
+        *_, logged, said = running.log.splitlines()
+        assert said == (
+            "parti-sidecar: TaskFailedError: task 'event-loop probe' failed: OSError: no such luck"
+        )
+        line = json.loads(logged)
+        assert line["event"] == "process failed"
+        assert "OSError: no such luck" in line["traceback"]
 
 
 def test_a_socket_in_use_is_named(tmp_path: Path) -> None:
