@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Callable
 from typing import Any
 
@@ -13,13 +12,11 @@ import grpc.aio
 from parti import _limits as limits
 from parti import _transport as transport
 from parti._assignments import Assignments, Concurrency, Ownership
-from parti._errors import PartiError, Reason, UnknownOutcome
+from parti._errors import NotExecuted, PartiError, Reason, UnknownOutcome
 from parti._handler import AsyncHandler
 from parti._lanes import Runners
 from parti._outbox import Outbox
 from parti_proto import app_pb2
-
-logger = logging.getLogger("parti.worker")
 
 
 class Attachment:
@@ -39,7 +36,6 @@ class Attachment:
             ownership, self.outbox, self.runners, concurrency, hello.credits
         )
         self._hello = hello
-        self._closed_text = ""
 
     async def serve(self, channel: Any, on_welcome: Callable[[], None]) -> None:
         """Serve until everything was handed over; raises when the stream ends before that."""
@@ -49,11 +45,9 @@ class Attachment:
             on_welcome()
             crash = self.runners.crash.wait()
             await transport.serve(call, self._write(call), self._read(call), crash)
-        except PartiError as error:
+        except PartiError:
             if self._handed_over():
                 return
-            if self._closed_text:
-                error.message = f"{self._closed_text} ({error.message})"
             raise
         finally:
             call.cancel()
@@ -112,6 +106,6 @@ class Attachment:
             assignments.cancel(cancel.partition, cancel.epoch)
         for revoke in frame.revoke:
             assignments.revoke(revoke.partition, revoke.epoch)
-        if frame.closed:
-            self._closed_text = frame.closed
-            logger.warning("the sidecar lets this worker go: %s", frame.closed)
+        if frame.closed and not assignments.closing:
+            # Attaching again would take the partitions from whoever replaced this worker.
+            raise NotExecuted(f"the sidecar lets this worker go: {frame.closed}", Reason.CONFLICT)

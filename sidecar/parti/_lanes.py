@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Final
 from parti import _limits as limits
 from parti._errors import Executed, Reason
 from parti._handler import AsyncHandler, HandlerResult
-from parti._values import LEASE_CLOCK, Message, WorkerCounts
+from parti._values import LEASE_CLOCK, Message, WorkerCounts, boottime_ms
 
 if TYPE_CHECKING:
     from parti._assignments import Assignment
@@ -127,7 +127,7 @@ class Runners:
         while queue:
             now_ms = time.clock_gettime_ns(LEASE_CLOCK) // 1_000_000
             if now_ms > self._slice_until_ms:
-                await self._begin_slice(lane, now_ms)
+                now_ms = await self._begin_slice(lane)
             message = queue.popleft()
             deadline_ms = message.deadline_ms
             if (
@@ -157,18 +157,21 @@ class Runners:
         lane.scheduled = False
         assignment.lanes.pop(lane.name, None)
 
-    async def _begin_slice(self, lane: Lane, now_ms: int) -> None:
-        """Between two slices of one turn, let results, leases and other lanes through."""
-        between = self._slice_until_ms > 0
-        self._slice_until_ms = now_ms + limits.WORKER_SLICE_MS
-        if not between:
-            return
+    async def _begin_slice(self, lane: Lane) -> int:
+        """Between two slices of one turn let results, leases and other lanes through.
+
+        Returns the time after that: the lease may have lapsed meanwhile.
+        """
         try:
-            await asyncio.sleep(0)
+            if self._slice_until_ms:
+                await asyncio.sleep(0)
         except asyncio.CancelledError:
             if not lane.assignment.cut:
                 raise
             forget_cancellation(lane)
+        now_ms = boottime_ms()
+        self._slice_until_ms = now_ms + limits.WORKER_SLICE_MS
+        return now_ms
 
     def _refuse(self, assignment: Assignment, message: Message, now_ms: int) -> None:
         """Answer a message that may not start any more."""

@@ -38,6 +38,9 @@ class Worker:
     its last; when `on_assigned` raises, the partition is given back and the failure is counted.
     Handlers of an epoch that was cut off, and all handlers when the sidecar is lost, are
     cancelled. Nothing starts after the lease, which the sidecar prolongs all the time.
+
+    A worker attaches again whenever the sidecar comes back, but ends with `NotExecuted` when the
+    sidecar refuses it for good or lets it go because another process has attached (CONFLICT).
     """
 
     def __init__(  # noqa: PLR0913 - settings, by keyword

@@ -10,7 +10,16 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
-from parti import Client, HandlerFailed, Message, NotExecuted, Reason, UnknownOutcome, Worker
+from parti import (
+    Client,
+    HandlerFailed,
+    Message,
+    NotExecuted,
+    Reason,
+    UnknownOutcome,
+    Worker,
+    _lanes,
+)
 from parti import _limits as limits
 from parti._assignments import Concurrency
 from parti.testing import FakeSidecar
@@ -657,3 +666,14 @@ async def test_runner_cancelled_by_the_ending_loop_ends(
             await asyncio.wait(runners)
     with pytest.raises(UnknownOutcome):
         await sending
+
+
+async def test_lease_is_looked_at_again_after_letting_others_run(
+    sidecar: FakeSidecar, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with Worker(echo, sidecar.address), Client(sidecar.address, retry=False) as client:
+        await sidecar.wait_started()
+        monkeypatch.setattr(_lanes, "boottime_ms", lambda: 1 << 62)
+        with pytest.raises(NotExecuted) as caught:
+            await client.send(partition=0)
+        assert caught.value.reason is Reason.LEASE_EXPIRED

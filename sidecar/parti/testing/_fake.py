@@ -283,9 +283,7 @@ class FakeSidecar:
     def worker_joined(self, hello: app_pb2.Hello) -> WorkerStream:
         """Give a new worker every partition; a former one is let go."""
         if self._worker is not None:
-            why = "another worker has attached"
-            self._worker.say(app_pb2.SidecarFrame(closed=why))
-            self._worker.end(error_detail(Reason.CONFLICT, Executed.NO, why))
+            self._worker.say(app_pb2.SidecarFrame(closed="another worker has attached"))
             self.worker_left(self._worker)
         worker = self._worker = WorkerStream(hello)
         worker.say(app_pb2.SidecarFrame(welcome=self._welcome, lease=self._lease()))

@@ -128,8 +128,6 @@ class Server:
                 task.cancel()
             await asyncio.wait({reading, writing})
             self._calls -= {reading, writing}
-        if stream.why is not None:
-            await abort_with(context, stream.why)
 
     async def _send(self, request: app_pb2.SendRequest, context: Any) -> app_pb2.SendReply:
         reply = UnaryReply()

@@ -55,7 +55,6 @@ class Stream(Generic[Frame]):
 
     def __init__(self) -> None:
         self.over = False
-        self.why: errors_pb2.ErrorDetail | None = None
         self._filled = asyncio.Event()
 
     def take(self) -> Frame | None:
@@ -66,10 +65,9 @@ class Stream(Generic[Frame]):
         """Say that there is something to write."""
         self._filled.set()
 
-    def end(self, why: errors_pb2.ErrorDetail | None = None) -> None:
-        """End the stream once what has gathered is written: with a reason, or without a word."""
+    def end(self) -> None:
+        """End the stream once what has gathered is written."""
         self.over = True
-        self.why = self.why or why
         self._filled.set()
 
     async def write_all(self, context: Any) -> None:
