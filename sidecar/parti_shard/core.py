@@ -98,7 +98,7 @@ class Core:
         self.table = table
         self.limits = limits
         self.stats = RouterStats()
-        self.dirty: set[Destination] = set()
+        self.dirty: dict[Destination, None] = {}  # in the order they got something
         self._stories: dict[PartitionId, deque[str]] = {}
 
     def note(self, partition: PartitionId, now_ms: int, text: str) -> None:

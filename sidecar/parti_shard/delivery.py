@@ -132,13 +132,13 @@ class Delivery:
             else:
                 outbox = stream.outbox
                 if not outbox.ids:
-                    dirty.add(stream.destination)
+                    dirty[stream.destination] = None
                 outbox.ids.append(item.id)
                 outbox.epochs.append(item.epoch)
                 outbox.payloads.append(payload)
                 outbox.size_bytes += len(payload)
         if intake.ring and worker.credits > 0:
-            dirty.add(worker.destination)
+            dirty[worker.destination] = None
 
     def _count_unwanted(self, item: Arrival) -> None:
         if item.stream is None:

@@ -64,7 +64,7 @@ class Dispatch:
         if lane.probing:
             link.restarts.add(message)
         if not link.queue:
-            self._core.dirty.add(link.destination)
+            self._core.dirty[link.destination] = None
         link.queue.append(message)
 
     def _route(self, lane: Lane, now_ms: int) -> Link | None:
@@ -232,7 +232,7 @@ class Dispatch:
             if message.ping:
                 batch.ping_at.append(position)
         if link.queue:
-            self._core.dirty.add(link.destination)
+            self._core.dirty[link.destination] = None
         return batch
 
     def _take_messages(self, link: Link, now_ms: int) -> list[Message]:

@@ -7,6 +7,7 @@ frame go on. Only a frame that cannot be read item by item ends the stream (`fra
 from __future__ import annotations
 
 from itertools import repeat
+from typing import Final
 
 import xxhash
 
@@ -19,6 +20,8 @@ from parti_shard.ids import BY_KEY, PartitionId
 from parti_shard.lanes import Lane
 from parti_shard.messages import Message
 from parti_shard.streams import ClientStream
+
+_NO_TABLE: Final = Failure(Reason.NOT_READY, Executed.NO, "this member has no table yet")
 
 
 class Entrance:
@@ -38,6 +41,10 @@ class Entrance:
         if len(client.outbox.ids) > self._core.limits.answers_unread_max:
             self._core.stats.hit("answers_unread_max")
             raise MalformedFrameError("the client sends on without reading its answers")
+        if not self._core.table.partitions:
+            for client_id in batch.ids:
+                self.refuse(client, client_id, _NO_TABLE)
+            return []
         messages = self._checked(client, batch, now_ms)
         if batch.idempotent_at or batch.ping_at:
             _mark(client, batch)
@@ -97,7 +104,7 @@ class Entrance:
     def refuse(self, client: ClientStream, client_id: int, failure: Failure) -> None:
         self._core.stats.fail(failure.reason)
         client.outbox.fail(client_id, 0, failure)
-        self._core.dirty.add(client.destination)
+        self._core.dirty[client.destination] = None
 
     def _overloaded(self, client: ClientStream, client_id: int, *, count_hit: bool) -> None:
         limit = "client_in_flight_max" if count_hit else "client_in_flight_bytes_max"

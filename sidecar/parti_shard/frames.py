@@ -10,8 +10,8 @@ from parti_shard.ids import BY_KEY
 from parti_shard.limits import RouterLimits
 
 
-def _require(lengths: Iterable[int], count: int) -> None:
-    if any(length != count for length in lengths):
+def _require(*, equal: bool) -> None:
+    if not equal:
         raise MalformedFrameError("arrays of a frame differ in length")
 
 
@@ -23,8 +23,10 @@ def _require_positions(positions: Iterable[int], count: int) -> None:
 def check_send(batch: SendBatch, in_flight: Mapping[int, object]) -> None:
     ids = batch.ids
     count = len(ids)
-    _require((len(batch.payloads), len(batch.partitions)), count)
-    _require((len(part) for part in (batch.keys, batch.timeouts_ms) if part), count)
+    keys, timeouts_ms = batch.keys, batch.timeouts_ms
+    _require(equal=len(batch.payloads) == count and len(batch.partitions) == count)
+    _require(equal=(not keys or len(keys) == count))
+    _require(equal=(not timeouts_ms or len(timeouts_ms) == count))
     if batch.headers or batch.idempotent_at or batch.ping_at:
         _require_positions((*batch.headers, *batch.idempotent_at, *batch.ping_at), count)
     if len(set(ids)) != count or not in_flight.keys().isdisjoint(ids):
@@ -35,8 +37,11 @@ def check_forward(batch: ForwardBatch, last_id: int) -> list[int]:
     """Positions before which the rising ids leave a gap."""
     ids = batch.ids
     count = len(ids)
-    _require((len(batch.payloads), len(batch.partitions)), count)
-    _require((len(part) for part in (batch.keys, batch.timeouts_ms, batch.epochs) if part), count)
+    keys, timeouts_ms, epochs = batch.keys, batch.timeouts_ms, batch.epochs
+    _require(equal=len(batch.payloads) == count and len(batch.partitions) == count)
+    _require(equal=(not keys or len(keys) == count))
+    _require(equal=(not timeouts_ms or len(timeouts_ms) == count))
+    _require(equal=(not epochs or len(epochs) == count))
     if batch.headers or batch.ping_at:
         _require_positions((*batch.headers, *batch.ping_at), count)
     if ids == list(range(last_id + 1, last_id + 1 + count)):
@@ -53,9 +58,9 @@ def check_forward(batch: ForwardBatch, last_id: int) -> list[int]:
 
 def check_results(batch: ResultBatch | WorkerResults) -> None:
     count = len(batch.ids)
-    _require((len(batch.payloads),), count)
-    if isinstance(batch, ResultBatch) and batch.epochs:
-        _require((len(batch.epochs),), count)
+    _require(equal=len(batch.payloads) == count)
+    if isinstance(batch, ResultBatch):
+        _require(equal=(not batch.epochs or len(batch.epochs) == count))
     if batch.failures:
         _require_positions(batch.failures, count)
 

@@ -12,10 +12,10 @@ from typing import Final
 from parti_shard.core import Core
 from parti_shard.errors import Executed, Failure, Reason
 from parti_shard.ids import NO_SESSION, Epoch, PartitionId, SessionId
+from parti_shard.table_state import Phase
 
-# Values of `Phase` in the table.
-OWNED: Final = 1
-REVOKING: Final = 2
+OWNED: Final = Phase.OWNED
+REVOKING: Final = Phase.REVOKING
 
 # Refusals of an epoch that may admit again later.
 TRANSIENT: Final = frozenset({Reason.LEASE_EXPIRED, Reason.NO_WORKER})

@@ -240,7 +240,7 @@ class Intake:
         if stream is None or not stream.open:
             self._core.stats.answers_dropped += 1
             return None
-        self._core.dirty.add(stream.destination)
+        self._core.dirty[stream.destination] = None
         return stream
 
     def sift(self, holding: Holding, now_ms: int) -> None:

@@ -88,7 +88,7 @@ class Origin:
             message.epoch = lane.epoch
             lane.unsettled += 1
             if not link.queue:
-                dirty.add(link.destination)
+                dirty[link.destination] = None
             link.queue.append(message)
 
     def _wait(self, lane: Lane, message: Message, now_ms: int) -> None:
@@ -147,7 +147,7 @@ class Origin:
             del message.timer[message]
             outbox = client.outbox
             if not outbox.ids:
-                dirty.add(client.destination)
+                dirty[client.destination] = None
             outbox.ids.append(message.client_id)
             outbox.epochs.append(epoch)
             outbox.payloads.append(payload)
@@ -188,7 +188,7 @@ class Origin:
         self._core.stats.succeeded += 1
         client = message.client
         client.outbox.succeed(message.client_id, epoch, payload)
-        self._core.dirty.add(client.destination)
+        self._core.dirty[client.destination] = None
 
     def _failed(self, message: Message, failure: Failure, epoch: int, now_ms: int) -> None:
         refused = failure.executed is Executed.NO and failure.reason in PUT_BACK

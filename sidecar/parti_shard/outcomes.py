@@ -34,4 +34,4 @@ class Outcomes:
         self._core.stats.fail(failure.reason)
         client = message.client
         client.outbox.fail(message.client_id, Epoch(epoch), failure)
-        self._core.dirty.add(client.destination)
+        self._core.dirty[client.destination] = None

@@ -34,8 +34,9 @@ class Router:
         self._tenures = Tenures(self._core, self._gate, self._intake)
         self._origin = Origin(self._core)
 
-    def take_dirty(self) -> set[Destination]:
-        dirty = self._core.dirty.copy()
+    def take_dirty(self) -> list[Destination]:
+        """Who got something to take since the last call, in that order: replays depend on it."""
+        dirty = list(self._core.dirty)
         self._core.dirty.clear()
         return dirty
 
@@ -77,7 +78,7 @@ class Router:
             return None
         batch = self._take(client.outbox)
         if client.outbox.ids:
-            self._core.dirty.add(client.destination)
+            self._core.dirty[client.destination] = None
         return batch
 
     # -- links to owners
@@ -121,7 +122,7 @@ class Router:
             return None
         batch = self._take(inbound.outbox)
         if inbound.outbox.ids:
-            self._core.dirty.add(inbound.destination)
+            self._core.dirty[inbound.destination] = None
         return batch
 
     # -- the worker

@@ -29,10 +29,6 @@ class Destination(NamedTuple):
     kind: str
     id: int
 
-    def __hash__(self) -> int:
-        """Equal in every run, unlike hashes of strings: sets of these iterate as in a replay."""
-        return hash((len(self.kind), self.id))
-
 
 class ResultOutbox:
     """Answers that wait for the writer of one stream."""

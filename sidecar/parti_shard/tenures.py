@@ -160,7 +160,7 @@ class Tenures:
         if old is not None:
             self._end(old, now_ms)
             old.closed = f"replaced by {name}"
-            self._core.dirty.add(old.destination)
+            self._core.dirty[old.destination] = None
         self._release_lost(now_ms)
         self.grace_until_ms = None
         self.current = self.workers[worker_id] = Worker(
@@ -265,13 +265,13 @@ class Tenures:
             or worker.lease_told_ms != self._gate.live_until_ms
             or (self._intake.ring and worker.credits > 0)
         ):
-            self._core.dirty.add(worker.destination)
+            self._core.dirty[worker.destination] = None
 
     def wake_for_messages(self) -> None:
         """After arrivals: the hot path's short form of `_wake_worker`."""
         worker = self.current
         if worker is not None and self._intake.ring and worker.credits > 0:
-            self._core.dirty.add(worker.destination)
+            self._core.dirty[worker.destination] = None
 
     def take(self, worker_id: WorkerId, now_ms: int) -> WorkerOutput | None:
         worker = self.workers.get(worker_id)

@@ -58,6 +58,13 @@ def test_a_wrong_message_is_answered_with_its_reason(batch: SendBatch, outcome: 
     assert bench.forwarded() == [(1, b"fits")]
 
 
+@pytest.mark.parametrize("key", [b"", b"k"])
+def test_before_the_table_is_there_nothing_is_taken(key: bytes) -> None:
+    bench = make_bench(partitions=0)
+    bench.send(SendBatch([1], [BY_KEY], [key], [b"m"], []))
+    assert bench.outcomes() == {1: "NOT_READY/NO"}
+
+
 def test_largest_allowed_sizes_pass() -> None:
     bench = make_bench(RouterLimits(payload_bytes_max=16, key_bytes_max=8, headers_bytes_max=4))
     batch = SendBatch([1], [BY_KEY], [b"k" * 8], [b"m" * 16], [], headers={0: b"h" * 4})
@@ -149,10 +156,10 @@ def test_happy_path_tells_the_epoch_and_wakes_the_writers() -> None:
     bench = linked()
     bench.router.take_dirty()
     bench.send(send(b"a", b"b"))
-    assert bench.router.take_dirty() == {Destination("peer", OTHER)}
+    assert bench.router.take_dirty() == [Destination("peer", OTHER)]
     assert bench.forwarded() == [(1, b"a"), (2, b"b")]
     bench.results(ok(2, 1, epoch=1))
-    assert bench.router.take_dirty() == {Destination("client", CLIENT)}
+    assert bench.router.take_dirty() == [Destination("client", CLIENT)]
     assert bench.outcomes() == {2: "ok@1", 1: "ok@1"}
     assert bench.router.take_client(CLIENT) is None
 
@@ -162,7 +169,7 @@ def test_frames_are_bounded_in_items_and_bytes_and_the_rest_wakes_again() -> Non
     bench.send(send(b"a", b"b", b"c" * 10, b"d"))
     bench.router.take_dirty()
     assert [payload for _, payload in bench.forwarded()] == [b"a", b"b"]
-    assert bench.router.take_dirty() == {Destination("peer", OTHER)}
+    assert bench.router.take_dirty() == [Destination("peer", OTHER)]
     assert [payload for _, payload in bench.forwarded()] == [b"c" * 10]
     assert [payload for _, payload in bench.forwarded()] == [b"d"]
     bench.results(ok(1, 2, payload=b"r" * 10))
@@ -529,7 +536,7 @@ def test_own_messages_take_the_short_way_and_come_back() -> None:
     bench.attach()
     epoch = bench.serve(0)
     bench.send(send(b"a", b"b"))
-    assert bench.router.take_dirty() >= {Destination("worker", 9)}
+    assert Destination("worker", 9) in bench.router.take_dirty()
     deliveries = bench.delivered()
     assert [payload for _, payload in deliveries] == [b"a", b"b"]
     ids = [item_id for item_id, _ in deliveries]

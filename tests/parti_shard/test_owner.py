@@ -47,14 +47,14 @@ def test_a_message_is_delivered_and_its_result_carries_the_epoch() -> None:
     bench = serving()
     batch = ForwardBatch([1], [0], [1], [b"k"], [b"m"], [500], headers={0: b"h"})
     bench.arrive(batch)
-    assert bench.router.take_dirty() >= {Destination("worker", WORKER)}
+    assert Destination("worker", WORKER) in bench.router.take_dirty()
     bench.now_ms += 100
     deliver = bench.orders().deliver
     assert deliver is not None
     assert (deliver.partitions, deliver.epochs, deliver.keys) == ([0], [1], [b"k"])
     assert (deliver.payloads, deliver.timeouts_ms, deliver.headers) == ([b"m"], [400], {0: b"h"})
     bench.says(worker_ok(*deliver.ids))
-    assert bench.router.take_dirty() >= {Destination("inbound", INBOUND)}
+    assert Destination("inbound", INBOUND) in bench.router.take_dirty()
     assert bench.answers() == {1: "ok@1"}
     assert bench.router.load() == {0: 1}
     assert bench.router.load() == {}
@@ -358,7 +358,7 @@ def test_deliveries_are_bounded_in_bytes() -> None:
     bench.arrive(forward(b"a" * 20, epoch=1, first=1))
     bench.arrive(forward(b"b", epoch=1, first=2, partition=1))
     assert payloads(bench.delivered()) == [b"a" * 20]
-    assert bench.router.take_dirty() >= {Destination("worker", WORKER)}
+    assert Destination("worker", WORKER) in bench.router.take_dirty()
     assert payloads(bench.delivered()) == [b"b"]
 
 
@@ -690,7 +690,7 @@ def test_the_worker_is_told_the_lease_once_per_move() -> None:
     bench.lease()
     bench.now_ms += 10
     bench.lease()
-    assert bench.router.take_dirty() >= {Destination("worker", WORKER)}
+    assert Destination("worker", WORKER) in bench.router.take_dirty()
     assert bench.orders().lease_until_ms == 1_001_020
 
 
@@ -713,7 +713,7 @@ def test_many_assignments_come_in_several_frames() -> None:
     for partition in range(4):
         bench.grant(partition, ME)
     assert len(bench.orders().assign) == 3
-    assert bench.router.take_dirty() >= {Destination("worker", WORKER)}
+    assert Destination("worker", WORKER) in bench.router.take_dirty()
     assert len(bench.orders().assign) == 1
 
 
