@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -15,6 +16,7 @@ from parti_sidecar.http import HttpBindError, HttpRequest, HttpResponse, HttpSer
 from parti_sidecar.http_pages import ClusterPage, MemberRow, sidecar_routes
 
 DEADLINE_S = 5.0
+LARGE_BYTES = 64 << 20
 CLOSE = "Host: x\r\nConnection: close\r\n"
 
 
@@ -48,7 +50,7 @@ async def crash(_request: HttpRequest) -> HttpResponse:
 
 
 async def large(_request: HttpRequest) -> HttpResponse:
-    return HttpResponse(200, bytes(64 << 20))
+    return HttpResponse(200, bytes(LARGE_BYTES))
 
 
 async def sleep(_request: HttpRequest) -> HttpResponse:
@@ -215,11 +217,16 @@ async def test_a_slow_request_is_given_up(monkeypatch: pytest.MonkeyPatch) -> No
 
 async def test_an_answer_nobody_takes_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(http, "ANSWER_TIMEOUT_S", 0.05)
-    async with serving() as (server, address):
-        _, writer = await asyncio.open_connection(*split_address(address), limit=1)
+    async with serving() as (server, address), asyncio.timeout(DEADLINE_S):
+        reader, writer = await asyncio.open_connection(*split_address(address), limit=1)
         writer.write(b"GET /large HTTP/1.1\r\nHost: x\r\n\r\n")
         await until(lambda: server.answers["/large", 200] == 1)
         await until(lambda: not server._connections)
+        received = 0
+        with contextlib.suppress(ConnectionError):
+            while chunk := await reader.read(1 << 20):
+                received += len(chunk)
+        assert received < LARGE_BYTES
         writer.close()
 
 
