@@ -144,7 +144,7 @@ def partition_view(
     )
     for change in history:
         reply.changes.add(
-            index=change.index,
+            index=change.at_index,
             at_unix_ms=change.at_unix_ms,
             change=change.change.label,
             member=change.member,

@@ -18,9 +18,9 @@ from parti_shard.streams import PEER, Destination
 from parti_sidecar.frames import forward_frame, result_batch
 from parti_sidecar.handshakes import LocalPeer
 from parti_sidecar.host import Host
-from parti_sidecar.link import Link, LinkStats, shake_hands
+from parti_sidecar.link import Link, LinkStats, run_link, shake_hands
 from parti_sidecar.status import failure_of_call
-from parti_sidecar.streams import StreamWriter, run_stream
+from parti_sidecar.streams import StreamWriter
 from parti_sidecar.transport import Purpose
 
 METHOD = "/parti.v1.Peer/Forward"
@@ -73,7 +73,7 @@ class ForwardLink(Link):
         self.host.add_writer(destination, writer.wake)
         self.host.settle()
         try:
-            await run_stream(self._read(call), writer)
+            await run_link(call, self._read(call), writer)
         finally:
             self.host.remove_writer(destination)
             self._router.peer_down(self.member, self.host.now_ms())

@@ -16,8 +16,8 @@ from parti_proto import peer_pb2
 from parti_shard.ids import MemberId
 from parti_sidecar.handshakes import LocalPeer
 from parti_sidecar.host import Host
-from parti_sidecar.link import Link, LinkStats, shake_hands, until_over
-from parti_sidecar.streams import StreamWriter, run_stream
+from parti_sidecar.link import Link, LinkStats, run_link, shake_hands, until_over
+from parti_sidecar.streams import StreamWriter
 from parti_sidecar.transport import MESSAGE_BYTES_MAX, Purpose
 
 QUEUE_BYTES_MAX = 8 << 20
@@ -90,7 +90,7 @@ class FramesLink(Link):
             )
             self.opened()
             self._writer = StreamWriter(call.write, self._take)
-            await run_stream(until_over(call), self._writer)
+            await run_link(call, until_over(call), self._writer)
         finally:
             self._writer = None
             call.cancel()

@@ -34,9 +34,9 @@ class LeaderCalls:
         self._host = host
 
     def leads_here(self) -> bool:
-        """Whether this member is the leader, as far as it knows."""
+        """Whether this member leads and its state is complete."""
         member = self._host.member
-        return member is not None and self._host.leader() == member.me
+        return member is not None and member.is_leader
 
     async def carry(
         self,
@@ -69,6 +69,9 @@ class LeaderCalls:
         leader = self._host.leader()
         if leader == NO_MEMBER:
             _no_leader("no leader is known here")
+        member = self._host.member
+        if member is not None and member.me == leader:
+            _no_leader("this member leads, but has not caught up with its predecessors yet")
         address = self._host.address_of(leader)
         if not address:
             _no_leader("the leader's address is not known here")

@@ -11,15 +11,18 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
+from collections.abc import Coroutine
 from dataclasses import dataclass
+from typing import Any
 
 import grpc.aio
 
 from parti_shard.errors import PartiError, Reason
 from parti_shard.ids import MemberId
+from parti_sidecar.handshakes import ACCEPTED_KEY
 from parti_sidecar.host import Host
 from parti_sidecar.status import failure_of_call
-from parti_sidecar.streams import StreamBrokenError
+from parti_sidecar.streams import StreamBrokenError, StreamWriter, run_stream
 from parti_sidecar.transport import Purpose, open_channel
 
 log = logging.getLogger(__name__)
@@ -150,13 +153,30 @@ async def shake_hands(call: grpc.aio.Call, first: object) -> None:
         shaking.cancel()
     if not done:
         raise StreamBrokenError(f"no answer to the handshake within {HANDSHAKE_MS} ms")
-    if shaking.exception() is not None or call.done():
-        raise PartiError(await failure_of_call(call))
+    shaking.result()
 
 
 async def _first_words(call: grpc.aio.Call, first: object) -> None:
-    await call.write(first)
-    await call.initial_metadata()
+    try:
+        await call.write(first)
+        answer = await call.initial_metadata()
+    except Exception as error:
+        # gRPC raises internal classes here; the call itself knows why.
+        raise PartiError(await failure_of_call(call)) from error
+    if not any(key == ACCEPTED_KEY for key, _ in answer):
+        raise PartiError(await failure_of_call(call))
+
+
+async def run_link(
+    call: grpc.aio.Call, read: Coroutine[Any, Any, None], writer: StreamWriter[Any]
+) -> None:
+    """Run both directions of an open stream. Raises PartiError with why it ended."""
+    try:
+        await run_stream(read, writer)
+    except StreamBrokenError as error:
+        if not call.done():
+            raise
+        raise PartiError(await failure_of_call(call)) from error
 
 
 async def until_over(call: grpc.aio.Call) -> None:

@@ -19,7 +19,7 @@ from parti_shard.ids import MemberId
 from parti_shard.router import Router
 from parti_shard.streams import INBOUND, Destination
 from parti_sidecar.frames import forward_batch, forward_results
-from parti_sidecar.handshakes import accept_handshake
+from parti_sidecar.handshakes import ACCEPTED, accept_handshake
 from parti_sidecar.host import Applicant, Host
 from parti_sidecar.leader_calls import LeaderCalls
 from parti_sidecar.rpc_meter import RpcMeter
@@ -54,7 +54,7 @@ class PeerService:
     async def frames(self, context: grpc.aio.ServicerContext) -> peer_pb2.PeerClosed:
         """Take Raft and session messages of one member."""
         handshake = accept_handshake(self._host, await first_frame(context))
-        await context.send_initial_metadata(())
+        await context.send_initial_metadata(ACCEPTED)
         sender = handshake.from_member
         await self._as_newest((FRAMES, sender), self._read_frames(context, sender))
         return peer_pb2.PeerClosed()
@@ -65,7 +65,7 @@ class PeerService:
         if router is None:
             raise PartiError(NOT_READY)
         origin = accept_handshake(self._host, await first_frame(context)).from_member
-        await context.send_initial_metadata(())
+        await context.send_initial_metadata(ACCEPTED)
         inbound = _InboundStream(self._host, router, self._meter, context)
         await self._as_newest((FORWARD, origin), inbound.run(origin))
 

@@ -13,8 +13,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import cast
 
-from parti_shard.member import Member
-
 from parti_shard.commands import Cause, Command, Grant, NewMember, OpenSession, Outcome
 from parti_shard.errors import Executed, Failure, PartiError, Reason
 from parti_shard.ids import (
@@ -27,6 +25,7 @@ from parti_shard.ids import (
     WorkerId,
 )
 from parti_shard.limits import PROTOCOL_VERSION, RouterLimits
+from parti_shard.member import Member
 from parti_shard.policy import Policy
 from parti_shard.router import Router
 from parti_shard.streams import Destination
@@ -49,6 +48,11 @@ class FakeMember:
     me: MemberId
     table: Table
     router: Router
+    host: FakeHost
+
+    @property
+    def is_leader(self) -> bool:
+        return self.host.leader_is == self.me
 
 
 @dataclass
@@ -84,7 +88,7 @@ class FakeHost:
     def become_member(self, table: Table) -> None:
         self.table = table
         self.router = Router(self.me, table, self.limits)
-        self.member = cast("Member", FakeMember(self.me, table, self.router))
+        self.member = cast("Member", FakeMember(self.me, table, self.router, self))
 
     def now_ms(self) -> int:
         return time.clock_gettime_ns(time.CLOCK_BOOTTIME) // 1_000_000

@@ -26,7 +26,7 @@ TWO = MemberId(2)
 
 
 def _real_member(host: FakeHost) -> Member:
-    """A member that has restored the host's table; it follows nobody."""
+    """A member that has restored the host's table; the first one leads."""
     assert host.table is not None
     table = host.table
     members = tuple(table.members)
@@ -40,8 +40,18 @@ def _real_member(host: FakeHost) -> Member:
         nonce=1,
         wall_unix_ms=lambda: 0,
     )
-    member.table.take_changed()
+    if host.leader_is == host.me:
+        _lead(member)
     return member
+
+
+def _lead(member: Member) -> None:
+    """Let the only voter win its election and commit its first entry."""
+    member.replica.raw.campaign()
+    for now_ms in range(10):
+        for job in member.turn(now_ms).jobs:
+            member.persisted(job)
+    assert member.is_leader
 
 
 @pytest.fixture
@@ -74,8 +84,8 @@ async def test_status_is_of_the_member_asked(cluster: FakeCluster) -> None:
         assert (status.cluster_id, status.member_id) == (CLUSTER, node.host.me)
         assert (status.name, status.version) == (f"m{node.host.me}", "9.9")
         assert (status.state, status.mode) == ("ready", "strict")
-        assert status.raft_role == ("follower" if node.host.me == 1 else "learner")
-        assert (status.term, status.partitions) == (1, PARTITIONS)
+        assert status.raft_role == ("leader" if node.host.me == 1 else "learner")
+        assert (status.term, status.partitions) == (2 if node.host.me == 1 else 1, PARTITIONS)
         assert status.partitions_owned == (1 if node.host.me == 1 else 0)
         assert status.partitions_free == PARTITIONS - 1
         assert status.policy.strategy == "balanced"
@@ -238,6 +248,7 @@ async def test_without_a_leader_views_are_given_and_changes_are_refused(
 ) -> None:
     for node in cluster.nodes:
         node.host.leader_is = NO_MEMBER
+        node.host.member = _real_member(node.host)
     async with Client(cluster.nodes[1].bound.admin) as client:
         listed = await client.open("Admin.ListMembers", admin_pb2.ListMembersRequest())
         assert len(listed.members) == 2
