@@ -189,6 +189,17 @@ def test_removing_a_dead_member_commits_what_it_held_back() -> None:
     assert leader.commit_index == held
 
 
+def test_a_new_member_has_time_to_answer_before_the_quorum_is_checked() -> None:
+    cluster = Cluster(voters=(1,))
+    leader = cluster.elect(1)
+    cluster.tick(ELECTION_TICKS - 1)
+    cluster.change(1, one(ChangeType.ADD_VOTER, 2))
+    cluster.tick(1)
+    assert leader.is_leader
+    cluster.tick(ELECTION_TICKS)
+    assert not leader.is_leader
+
+
 def test_a_removed_member_with_a_high_term_disturbs_nobody() -> None:
     cluster = Cluster(voters=(1, 2, 3))
     term = cluster.elect(1).term

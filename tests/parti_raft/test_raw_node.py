@@ -285,6 +285,33 @@ def test_only_term_vote_and_entries_must_be_synced() -> None:
     assert not ready.must_sync
 
 
+def test_a_vote_must_be_synced() -> None:
+    node, log = make_node(2)
+    node.step(message(MessageType.HEARTBEAT, 1, 2, 5))
+    take_all(node, log)
+    node.forget_leader()
+    node.step(message(MessageType.VOTE, 3, 2, 5, log_term=Term(9), index=9))
+    ready = node.ready()
+    assert ready.hard_state == HardState(Term(5), MemberId(3), LogIndex(BOOT))
+    assert ready.must_sync
+
+
+def test_the_write_of_a_new_term_acknowledges_entries_of_the_earlier_one() -> None:
+    node, log = make_node(2, async_storage_writes=True)
+    node.step(append_from(1, 2, (entry(2, 2, b"a"),)))
+    (first,) = node.ready().messages
+    node.step(message(MessageType.HEARTBEAT, 3, 2, 3))
+    second = node.ready().messages[-1]
+    assert not second.entries
+    unstable = node._core.log.unstable
+    for each, count in ((first, 1), (second, 0)):
+        log.append(each.entries)
+        for response in each.responses:
+            if response.to == 2:
+                node.step(response)
+        assert len(unstable.entries) == count
+
+
 def test_a_second_ready_before_advance_is_a_bug_of_the_driver() -> None:
     node, _ = make_node(1)
     node.step(append_from(2, 2, (entry(2, 2),)))

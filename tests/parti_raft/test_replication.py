@@ -243,10 +243,13 @@ def test_an_idle_leader_with_a_purged_log_sends_a_snapshot() -> None:
 
 def test_no_snapshot_is_sent_to_a_member_that_does_not_answer() -> None:
     cluster = compacted_cluster()
-    leader = cluster.nodes[1]
-    leader._core.tracker.progress[cluster.nodes[3].id].recent_active = False
-    cluster.propose(1, b"x")
-    assert leader.status().progress[cluster.nodes[3].id].state is not ProgressState.SNAPSHOT
+    leader, three = cluster.nodes[1], cluster.nodes[3].id
+    leader.report_unreachable(three)
+    progress = leader._core.tracker.progress[three]
+    for active, state in ((False, ProgressState.PROBE), (True, ProgressState.SNAPSHOT)):
+        progress.recent_active = active
+        cluster.propose(1, b"x")
+        assert leader.status().progress[three].state is state
 
 
 def test_a_snapshot_that_is_not_ready_is_asked_for_again() -> None:
@@ -295,12 +298,15 @@ def test_an_acknowledgement_below_the_pending_snapshot_resumes_if_the_log_connec
     leader._core.tracker.progress[three].become_snapshot(leader.last_index)
     leader.step(message(APP_RESP, 3, 1, leader.term, index=base - 1))
     assert leader.status().progress[three].state is ProgressState.SNAPSHOT
+    assert not leader.has_ready(), "the snapshot is not sent twice"
     leader.step(message(APP_RESP, 3, 1, leader.term, index=base))
     assert leader.status().progress[three].state is ProgressState.REPLICATE
 
 
 def test_an_old_snapshot_lowers_nothing() -> None:
     node, log = follower_with([2, 2, 2], commit=BOOT + 3)
+    take_all(node, log)
+    log.compact(BOOT + 2)
     old = Snapshot(LogIndex(BOOT + 1), Term(2), boot_snapshot((1, 2, 3)).conf_state)
     node.step(message(MessageType.SNAP, 1, 2, 5, snapshot=old))
     (answer,) = take_all(node, log)
@@ -344,6 +350,22 @@ def test_lost_appends_are_repeated_after_a_report_or_a_heartbeat() -> None:
     cluster.tick(2)
     assert cluster.data(3) == cluster.data(1)
     assert leader.status().progress[three].state is ProgressState.REPLICATE
+
+
+def test_a_complete_member_that_is_probed_returns_to_streaming() -> None:
+    cluster = Cluster()
+    leader = cluster.elect(1)
+    two = cluster.nodes[2].id
+    leader.report_unreachable(two)
+    cluster.tick(1)
+    assert leader.status().progress[two].state is ProgressState.REPLICATE
+
+
+def test_a_repeated_entry_is_not_written_again() -> None:
+    node, log = follower_with([2])
+    node.step(append_to_2(2, (BOOT, 1), [2, 2]))
+    assert node.ready().entries == (entry(2, BOOT + 2),)
+    assert log.last_index() == BOOT + 1
 
 
 def test_a_full_window_recovers_when_everything_in_it_was_lost() -> None:

@@ -191,15 +191,21 @@ def test_a_learner_confirms_no_read() -> None:
     assert not cluster.reads[1]
 
 
-def test_reads_are_forgotten_with_the_leadership() -> None:
-    cluster = Cluster()
+@pytest.mark.parametrize("unconfirmed", [True, False])
+def test_reads_are_forgotten_with_the_leadership(unconfirmed: bool) -> None:  # noqa: FBT001
+    cluster = Cluster(pre_vote=False, check_quorum=False)
+    if not unconfirmed:
+        cluster.lose = lambda each: each.type is MessageType.APP_RESP
     leader = cluster.elect(1)
-    cluster.isolate(1)
-    leader.read_index(b"r")
-    cluster.tick(2 * ELECTION_TICKS, 1)
-    cluster.heal()
-    cluster.tick(4 * ELECTION_TICKS)
-    assert not cluster.reads[1]
+    assert leader.committed_in_term == unconfirmed
+    cluster.lose = lambda each: each.type is MessageType.HEARTBEAT
+    leader.read_index(b"old")
+    cluster.elect(2)
+    cluster.lose = lambda _each: False
+    cluster.elect(1)
+    leader.read_index(b"new")
+    cluster.tick(2)
+    assert [each.context for each in cluster.reads[1]] == [b"new"]
 
 
 def test_a_read_without_leader_or_beyond_the_limit_is_dropped() -> None:
