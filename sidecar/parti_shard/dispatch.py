@@ -43,6 +43,7 @@ class Dispatch:
         self.links: dict[MemberId, Link] = {core.me: self.local}
         self.parking = Parking(core)
         self.held: dict[Lane, None] = {}
+        self.probing: dict[Lane, None] = {}
 
     # -- lanes
 
@@ -110,10 +111,13 @@ class Dispatch:
         del self.held[lane]
         if not moved_on:
             lane.probing, lane.window = True, 1
+            lane.hold_until_ms = now_ms + self._core.limits.refusal_retry_ms
+            self.probing[lane] = None
         return True
 
     def end_probe(self, lane: Lane) -> None:
         lane.probing, lane.window = False, self._core.limits.partition_window
+        self.probing.pop(lane, None)
 
     def table_changed(self, partitions: Iterable[PartitionId], now_ms: int) -> None:
         self._notice_ended_sessions(now_ms)
@@ -129,6 +133,10 @@ class Dispatch:
 
     def tick(self, now_ms: int) -> None:
         self._notice_ended_sessions(now_ms)
+        for lane in list(self.probing):
+            if not lane.held and now_ms >= lane.hold_until_ms:
+                self.end_probe(lane)
+                self.refresh(lane, now_ms)
         self.refresh_all(self.held, now_ms)
 
     # -- messages that come back

@@ -68,6 +68,7 @@ class Intake:
                     self._forget(item)
                     item.stream = None
                 holding.queue = deque(item for item in holding.queue if item.stream is not None)
+                self.make_ready(holding)
                 self._core.stats.answers_dropped += len(dropped)
 
     # -- arrivals
@@ -267,6 +268,7 @@ class Intake:
                 self.answer_ping(item)
             else:
                 holding.queue.append(item)
+        self.make_ready(holding)
 
     def refuse_all(self, holding: Holding, reason: Reason) -> None:
         items, holding.queue = holding.queue, deque()
@@ -283,6 +285,7 @@ class Intake:
         for partition in {item.partition: None for item in due}:
             holding = self.holdings[partition]
             holding.queue = deque(item for item in holding.queue if item.deadline_ms > now_ms)
+            self.make_ready(holding)
         for item in due:
             self.refuse(item, LATE)
 

@@ -85,5 +85,6 @@ class Lane:
         self.held = False
         self.hold_index = LogIndex(0)
         self.hold_until_ms = 0
-        # One message tries the refused epoch again; the others wait for its result.
+        # One message tries the refused epoch again; the others wait for its result, or until
+        # `hold_until_ms`: a refusal would have come by then.
         self.probing = False

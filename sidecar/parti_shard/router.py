@@ -107,9 +107,11 @@ class Router:
 
     def open_inbound(self, stream: StreamId, origin: MemberId) -> None:
         self._intake.open_stream(stream, origin)
+        self._tenures.wake_for_messages()
 
     def close_inbound(self, stream: StreamId, now_ms: int) -> None:  # noqa: ARG002 - as its like
         self._intake.close_stream(stream)
+        self._tenures.wake_for_messages()
 
     def inbound_frame(self, stream: StreamId, batch: ForwardBatch, now_ms: int) -> None:
         """Raises MalformedFrameError: the stream must end."""

@@ -245,12 +245,16 @@ class World:
     def _client(self, node: Node) -> None:
         if self.calm:
             return
+        partitions = [self.rng.randrange(PARTITIONS) for _ in range(self.rng.randrange(1, 6))]
+        self.send(node, partitions, self.rng.choice((30, 300, 2_000)))
+        self.later(self.rng.choice((5, 20, 60)), partial(self._client, node))
+
+    def send(self, node: Node, partitions: list[int], timeout_ms: int) -> list[bytes]:
+        """One frame of a client; says which messages."""
         batch = SendBatch([], [], [], [], [])
-        for position in range(self.rng.randrange(1, 6)):
+        for position, partition in enumerate(partitions):
             node.orders += 1
             uid = f"{node.me}:{node.orders}".encode()
-            partition = self.rng.randrange(PARTITIONS)
-            timeout_ms = self.rng.choice((30, 300, 2_000))
             idempotent = self.rng.random() < 0.3
             self.oracle.sent[uid] = Sent(
                 node.me, partition, node.orders, idempotent, self.now_ms + timeout_ms
@@ -263,7 +267,13 @@ class World:
             if idempotent:
                 batch.idempotent_at.append(position)
         node.router.client_frame(node.client, batch, self.now_ms)
-        self.later(self.rng.choice((5, 20, 60)), partial(self._client, node))
+        return batch.payloads
+
+    def settle(self) -> None:
+        """Trouble ends; workers that hang are replaced."""
+        self.calm = True
+        for node in self.nodes.values():
+            self._swap_worker(node)
 
     def _read_outcomes(self, node: Node) -> None:
         while batch := node.router.take_client(node.client):

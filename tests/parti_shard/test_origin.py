@@ -359,6 +359,20 @@ def test_one_message_probes_a_refused_epoch_and_a_gap_in_the_ids_says_so() -> No
     assert bench.forwarded() == [(8, b"b"), (9, b"c"), (10, b"d")]
 
 
+def test_a_probe_that_takes_long_does_not_hold_up_the_others() -> None:
+    """It was not refused, so it was admitted and its handler is slow."""
+    bench = linked(RouterLimits(refusal_retry_ms=100))
+    bench.send(send(b"a", b"b"))
+    bench.forwarded()
+    bench.results(failed(1, 2, failure=refusal(Reason.LEASE_EXPIRED)))
+    bench.tick(100)
+    assert bench.forwarded() == [(4, b"a")]
+    bench.tick(99)
+    assert bench.forwarded() == []
+    bench.tick(1)
+    assert bench.forwarded() == [(5, b"b")]
+
+
 @pytest.mark.parametrize(
     ("failure", "outcome"),
     [

@@ -176,6 +176,32 @@ def test_a_message_of_a_higher_epoch_is_refused_if_it_is_not_for_me() -> None:
     assert bench.answers() == {1: "NOT_OWNER/NO"}
 
 
+def test_what_waits_behind_a_message_of_a_higher_epoch_goes_on_when_that_is_gone() -> None:
+    bench = serving()
+    bench.arrive(forward(b"ahead", epoch=2, first=1, timeout_ms=100))
+    bench.arrive(forward(b"m", epoch=1, first=2))
+    assert bench.delivered() == []
+    bench.router.take_dirty()
+    bench.tick(100)
+    assert Destination("worker", WORKER) in bench.router.take_dirty()
+    assert payloads(bench.delivered()) == [b"m"]
+
+
+@pytest.mark.parametrize("superseded", [False, True])
+def test_what_waits_behind_a_stream_that_ends_goes_on(superseded: bool) -> None:  # noqa: FBT001
+    bench = serving()
+    bench.router.open_inbound(StreamId(81), THIRD)
+    bench.arrive(forward(b"ahead", epoch=2, first=1))
+    bench.arrive(forward(b"m", epoch=1, first=1), StreamId(81))
+    bench.router.take_dirty()
+    if superseded:
+        bench.router.open_inbound(StreamId(80), OTHER)
+    else:
+        bench.router.close_inbound(INBOUND, bench.now_ms)
+    assert Destination("worker", WORKER) in bench.router.take_dirty()
+    assert payloads(bench.delivered()) == [b"m"]
+
+
 def test_a_message_waits_until_the_worker_has_started_the_epoch() -> None:
     bench = make_bench()
     bench.attach()
