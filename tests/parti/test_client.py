@@ -294,6 +294,16 @@ async def test_close_refuses_unsent_and_leaves_sent_unknown() -> None:
     assert [type(one) for one in outcomes] == [UnknownOutcome, NotExecuted, NotExecuted]
 
 
+async def test_close_leaves_a_sent_idempotent_message_unknown(sidecar: FakeSidecar) -> None:
+    sidecar.hold()
+    async with Client(sidecar.address) as client:
+        sending = asyncio.create_task(client.send(partition=0, idempotent=True))
+        await sidecar.wait_until(lambda: sidecar.received_count == 1, 5)
+    with pytest.raises(UnknownOutcome):
+        async with asyncio.timeout(5):
+            await sending
+
+
 async def test_cancelled_send_is_forgotten(sidecar: FakeSidecar) -> None:
     handler = Counting()
     async with Worker(handler, sidecar.address), Client(sidecar.address) as client:

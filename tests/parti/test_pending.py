@@ -269,3 +269,10 @@ def test_payload_queued_before_the_limit_was_known_is_refused_then() -> None:
     assert frame is not None
     assert list(frame.partition) == [1]
     assert outcomes.error(0).reason is Reason.PAYLOAD_TOO_LARGE
+
+
+def test_lost_stream_sends_nothing_again_without_retry() -> None:
+    pending, outcomes = sent_one(idempotent=True, retry=False)
+    pending.stream_lost(lost())
+    assert isinstance(outcomes.error(0), UnknownOutcome)
+    assert not pending.queued
