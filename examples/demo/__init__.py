@@ -1,0 +1,1 @@
+"""The demo: a real cluster grows, shrinks and survives a crash, and loses nothing."""
