@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
+from abc import ABC, abstractmethod
 from collections.abc import Coroutine
 from dataclasses import dataclass
 from typing import Any
@@ -69,7 +70,7 @@ class Backoff:
         return wait_ms * random.uniform(0.8, 1.2)  # noqa: S311  # no secret
 
 
-class Link:
+class Link(ABC):
     """One kind of stream to one member. Kinds say when it is wanted and what runs on it."""
 
     purpose: Purpose
@@ -87,17 +88,17 @@ class Link:
         self._task.cancel()
         await asyncio.wait({self._task})
 
+    @abstractmethod
     async def wanted(self) -> None:
         """Wait until there is a reason to have the stream."""
-        raise NotImplementedError
 
+    @abstractmethod
     async def serve(self, channel: grpc.aio.Channel) -> None:
         """Open the stream and run it. Raises PartiError, also when it ends by itself."""
-        raise NotImplementedError
 
+    @abstractmethod
     def broken(self) -> None:
         """Put things in order after the stream ended or could not be opened."""
-        raise NotImplementedError
 
     async def _keep(self) -> None:
         try:

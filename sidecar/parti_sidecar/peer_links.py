@@ -45,6 +45,7 @@ class PeerLinks:
         older = self._snapshots.get(member)
         if older is not None:
             older.cancel()
+            self._end(older)
         task = asyncio.create_task(self._send_snapshot(member, message, data))
         self._snapshots[member] = task
 

@@ -52,7 +52,7 @@ class FakeMember:
 
     @property
     def is_leader(self) -> bool:
-        return self.host.leader_is == self.me
+        return self.host.complete and self.host.leader_is == self.me
 
 
 @dataclass
@@ -64,6 +64,7 @@ class FakeHost:
     addresses: dict[MemberId, str] = field(default_factory=dict)
     limits: RouterLimits = field(default_factory=RouterLimits)
     leader_is: MemberId = NO_MEMBER
+    complete: bool = True  # a leader whose state is
     refusal: Failure | None = None
     failed: list[BaseException] = field(default_factory=list)
     heard: list[PeerHandshake] = field(default_factory=list)

@@ -191,6 +191,16 @@ async def test_a_join_without_a_leader_says_so(client: Client, host: FakeHost) -
     assert failure.retry_after_ms > 0
 
 
+async def test_a_leader_whose_state_is_not_complete_does_not_ask_itself(
+    cluster: FakeCluster, client: Client, host: FakeHost
+) -> None:
+    host.complete = False
+    failure = await client.fails("Peer.Join", _JOIN)
+    assert failure.reason is Reason.NO_LEADER
+    assert "has not caught up" in failure.message
+    assert cluster.nodes[0].meter.requests["Peer.Join"] == 1
+
+
 async def test_a_carried_call_is_never_carried_twice(cluster: FakeCluster) -> None:
     """Both believe that the other leads."""
     one, two = (node.host for node in cluster.nodes)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
 from collections.abc import AsyncIterator
 
@@ -135,6 +136,14 @@ async def test_a_receiver_that_is_away_uses_up_the_attempts(cluster: FakeCluster
     assert not await _sent(one, b"data")
     assert one.links is not None
     assert one.links.stats.snapshots_failed == 1
+
+
+async def test_the_rate_is_bounded(cluster: FakeCluster, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(snapshot_transfer, "BYTES_PER_SECOND_MAX", 20 * CHUNK_BYTES)
+    loop = asyncio.get_running_loop()
+    started = loop.time()
+    assert await _sent(cluster.nodes[0].host, _data(4 * CHUNK_BYTES))
+    assert loop.time() - started >= 0.19
 
 
 async def test_a_newer_snapshot_takes_the_place_of_the_older(
