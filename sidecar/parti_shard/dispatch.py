@@ -95,6 +95,7 @@ class Dispatch:
             self._core.note(lane.partition, now_ms, f"{text}, epoch {lane.epoch}")
         lane.held = True
         self.held[lane] = None
+        self.end_probe(lane)
         lane.link = None
         lane.hold_until_ms = now_ms + self._core.limits.refusal_retry_ms
         if failure.reason is not Reason.LEASE_EXPIRED:
@@ -134,7 +135,7 @@ class Dispatch:
     def tick(self, now_ms: int) -> None:
         self._notice_ended_sessions(now_ms)
         for lane in list(self.probing):
-            if not lane.held and now_ms >= lane.hold_until_ms:
+            if lane.unsettled and now_ms >= lane.hold_until_ms:
                 self.end_probe(lane)
                 self.refresh(lane, now_ms)
         self.refresh_all(self.held, now_ms)

@@ -64,6 +64,7 @@ def _check_lanes(origin: Origin, core: Core) -> None:
         assert bool(lane.parked) == (lane in origin.parking.lanes)
         assert lane.held == (lane in origin.dispatch.held)
         assert lane.probing == (lane in origin.dispatch.probing)
+        assert not (lane.held and lane.probing)
     assert messages == core.stats.parked_messages
     assert size_bytes == core.stats.parked_bytes
 

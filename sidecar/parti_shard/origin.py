@@ -158,7 +158,7 @@ class Origin:
             self._settled(lane, now_ms)
 
     def _settled(self, lane: Lane, now_ms: int) -> None:
-        if lane.probing and not lane.held:
+        if lane.probing:
             self.dispatch.end_probe(lane)
         self.dispatch.refresh(lane, now_ms)
 

@@ -317,6 +317,20 @@ def test_nothing_is_tried_again_before_all_that_was_sent_is_settled() -> None:
     assert [payload for _, payload in bench.forwarded()] == [b"a"]
 
 
+def test_a_pause_does_not_end_while_something_sent_is_unsettled() -> None:
+    """It may still be refused, and then it goes before what would have been sent."""
+    bench = linked(RouterLimits(refusal_retry_ms=100))
+    bench.send(send(b"a", b"b"))
+    bench.forwarded()
+    bench.results(failed(2, failure=refusal(Reason.LEASE_EXPIRED)))
+    for _ in range(10):
+        bench.tick(100)
+    assert bench.forwarded() == []
+    bench.results(failed(1, failure=refusal(Reason.LEASE_EXPIRED)))
+    bench.tick(100)
+    assert bench.forwarded() == [(4, b"a")]
+
+
 def test_a_refusal_by_a_newer_table_waits_until_this_one_has_caught_up() -> None:
     bench = linked()
     bench.send(send(b"a"))
@@ -357,6 +371,32 @@ def test_one_message_probes_a_refused_epoch_and_a_gap_in_the_ids_says_so() -> No
     assert bench.forwarded() == [(7, b"a")]
     bench.results(ok(7))
     assert bench.forwarded() == [(8, b"b"), (9, b"c"), (10, b"d")]
+
+
+def test_the_first_message_after_the_refused_ones_are_gone_is_the_probe() -> None:
+    bench = linked(RouterLimits(refusal_retry_ms=100))
+    bench.send(send(b"a", timeout_ms=60))
+    bench.forwarded()
+    bench.results(failed(1, failure=refusal(Reason.LEASE_EXPIRED)))
+    bench.tick(60)
+    assert bench.outcomes() == {1: "DEADLINE_EXCEEDED/NO"}
+    bench.tick(500)
+    bench.send(send(b"b", first=2))
+    assert bench.forwarded() == [(3, b"b")]
+
+
+def test_a_probe_is_not_over_before_it_was_sent() -> None:
+    """The owner would still refuse whatever does not start anew."""
+    bench = linked(RouterLimits(refusal_retry_ms=100))
+    bench.send(send(b"a", timeout_ms=150))
+    bench.forwarded()
+    bench.results(failed(1, failure=refusal(Reason.LEASE_EXPIRED)))
+    bench.tick(100)
+    bench.tick(50)
+    assert bench.outcomes() == {1: "DEADLINE_EXCEEDED/NO"}
+    bench.tick(500)
+    bench.send(send(b"b", first=2))
+    assert bench.forwarded() == [(3, b"b")]
 
 
 def test_a_probe_that_takes_long_does_not_hold_up_the_others() -> None:

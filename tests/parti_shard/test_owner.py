@@ -212,6 +212,17 @@ def test_a_message_waits_until_the_worker_has_started_the_epoch() -> None:
     assert payloads(bench.delivered()) == [b"m"]
 
 
+def test_a_turn_left_over_from_an_older_epoch_delivers_nothing_before_the_start() -> None:
+    bench = serving()
+    bench.arrive(forward(b"old", epoch=1, first=1))
+    bench.grant(0, ME)
+    bench.arrive(forward(b"new", epoch=2, first=2))
+    out = bench.orders()
+    assert (out.assign, out.deliver) == ([(0, 2)], None)
+    bench.says(WorkerInput(started=[(0, 2)]))
+    assert payloads(bench.delivered()) == [b"new"]
+
+
 def test_a_message_at_the_gate_runs_out_of_time_unexecuted() -> None:
     bench = make_bench()
     bench.attach()
@@ -695,6 +706,16 @@ def test_a_new_session_ends_all_epochs_of_the_old_one() -> None:
     bench.table.members[ME].session = SessionId(101)
     bench.grant(0, ME)
     assert bench.orders().assign == [(0, 2)]
+
+
+def test_an_epoch_cut_off_with_its_session_does_not_come_back_with_it() -> None:
+    """The worker was told to stop it."""
+    bench = serving()
+    bench.lease(member_session=0)
+    bench.lease()
+    bench.arrive(forward(b"a", epoch=1, first=1))
+    assert bench.answers() == {1: "NOT_OWNER/NO"}
+    assert bench.router.take_released() == [(0, 1)]
 
 
 def test_grants_that_precede_the_lease_of_their_session_are_found() -> None:
