@@ -123,7 +123,6 @@ class Assignments:
     ) -> None:
         self.by_partition: dict[int, Assignment] = {}
         self.closing = False
-        self.empty = asyncio.Event()  # closing, and nothing is assigned
         self._ownership = ownership
         self._outbox = outbox
         self._runners = runners
@@ -170,9 +169,8 @@ class Assignments:
             self._end(assignment, cut=True)
 
     def close(self) -> None:
-        """Take nothing more; `empty` is set when the last partition has been released."""
+        """Take nothing more; the sidecar revokes what is still assigned."""
         self.closing = True
-        self._check_empty()
 
     def deliver(self, frame: app_pb2.Deliver) -> None:
         """Put the messages of a frame into their lanes."""
@@ -284,11 +282,6 @@ class Assignments:
                 del owned[partition]
         if assignment.gone is not None:
             assignment.gone.set_result(None)
-        self._check_empty()
-
-    def _check_empty(self) -> None:
-        if self.closing and not self.by_partition:
-            self.empty.set()
 
     async def _call_back(
         self, callback: AsyncCallback | None, assignment: Assignment, name: str

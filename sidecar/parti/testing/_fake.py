@@ -359,15 +359,12 @@ class FakeSidecar:
     def _take_results(self, worker: WorkerStream, results: app_pb2.Results) -> None:
         errors = {error.position: error.detail for error in results.errors}
         payloads = results.payload or (b"",) * len(results.id)
-        freed: set[int] = set()
         for at, (message_id, payload) in enumerate(zip(results.id, payloads, strict=True)):
             message = worker.answered(message_id)
             if message is not None:
                 self._settle(message, payload, errors.get(at))
-                freed.add(message.partition)
-        if self._parked:
-            for partition in list(self._parked):
-                self._unpark(partition)
+        for partition in list(self._parked):  # any of them may have waited for the credits
+            self._unpark(partition)
 
     def _deliverable(self, partition: int) -> bool:
         worker = self._worker
