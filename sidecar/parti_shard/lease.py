@@ -299,9 +299,10 @@ class LeaseKeeper:
                 over.append(session)
         return over
 
-    def next_wake_ms(self) -> int | None:
+    def next_wake_ms(self, now_ms: int) -> int | None:
         """Return when the next session may become expirable, if it falls silent."""
-        return min((k.received_at_ms + self._term_ms for k in self._kept.values()), default=None)
+        ends = (kept.received_at_ms + self._term_ms for kept in self._kept.values())
+        return min((end for end in ends if end > now_ms), default=None)
 
     def is_stopped(self, session: SessionId) -> bool:
         kept = self._kept.get(session)

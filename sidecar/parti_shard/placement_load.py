@@ -65,8 +65,10 @@ def _even_out(
             movable[member].append((weights[slot], slot))
     for pieces in movable.values():
         pieces.sort()
-    for _ in range(max(len(placed) * BUDGET_PERCENT // 100, 1)):
-        hot = max(carried, key=lambda m: (carried[m] * _SCALE // fair[m], m))
+    stuck: set[MemberId] = set()  # too hot, but none of its partitions fits anywhere
+    budget = max(len(placed) * BUDGET_PERCENT // 100, 1)
+    while budget and len(stuck) < len(carried):
+        hot = max(carried.keys() - stuck, key=lambda m: (carried[m] * _SCALE // fair[m], m))
         cold = min(carried, key=lambda m: (carried[m] * _SCALE // fair[m], m))
         if carried[hot] * 100 <= fair[hot] * HOT_PERCENT:
             return
@@ -75,7 +77,9 @@ def _even_out(
         gap = min(carried[hot] - fair[hot], fair[cold] - carried[cold])
         position = bisect_right(movable[hot], (gap, len(placed))) - 1
         if position < 0:
-            return
+            stuck.add(hot)
+            continue
+        budget -= 1
         weight, slot = movable[hot].pop(position)
         insort(movable[cold], (weight, slot))
         placed[slot] = cold

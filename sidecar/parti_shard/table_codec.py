@@ -50,7 +50,13 @@ def encode_state(state: TableState) -> bytes:
     parts.extend(_encode_member(m, record) for m, record in sorted(state.members.items()))
     parts.append(Struct("<I").pack(len(state.pins)))
     parts.extend(_PIN.pack(p, member) for p, member in sorted(state.pins.items()))
-    columns = (state.owner, state.session, state.epoch, state.phase, state.target)
+    columns: tuple[Iterable[int], ...] = (
+        state.owner,
+        state.session,
+        state.epoch,
+        state.phase,
+        state.target,
+    )
     parts.extend(_pack(code, column) for code, column in zip(_COLUMNS, columns, strict=True))
     parts.append(_pack("B", map(len, state.history)))
     changes: list[tuple[int, ...]] = [c for history in state.history for c in history]
