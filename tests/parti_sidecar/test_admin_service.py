@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -288,3 +289,14 @@ async def test_a_ping_goes_to_the_owner_and_back(cluster: FakeCluster) -> None:
 def test_a_policy_survives_the_wire() -> None:
     policy = Policy(load_aware=True, voters_max=7, moves_in_flight_max=3)
     assert policy_from(policy_message(policy)) == policy
+
+
+async def test_a_member_that_only_routes_is_no_place_to_move_to(
+    client: Client, leader: FakeHost
+) -> None:
+    assert leader.member is not None
+    members = leader.member.table.members
+    members[TWO] = replace(members[TWO], router_only=True)
+    failure = await client.fails("Admin.Move", admin_pb2.MoveRequest(partition=3, to_member=2))
+    assert (failure.reason, failure.message) == (Reason.CONFLICT, "member m2 only routes")
+    assert not leader.proposed

@@ -227,3 +227,20 @@ async def test_a_forgotten_member_gets_nothing_more(one: FakeHost, two: FakeHost
     links.forget(TWO)
     assert not links._frames
     await links.close()
+
+
+async def test_a_bug_in_a_link_ends_the_process(
+    one: FakeHost, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def break_down(_member: MemberId) -> str:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(one, "address_of", break_down)
+    _links(one).send(TWO, [b"x"], [])
+    await until(lambda: one.failed, "the failure")
+    assert isinstance(one.failed[0], ZeroDivisionError)
+
+
+async def test_a_bug_in_a_snapshot_transfer_ends_the_process(one: FakeHost) -> None:
+    _links(one).send_snapshot(TWO, b"not a raft message", b"")
+    await until(lambda: one.failed, "the failure")

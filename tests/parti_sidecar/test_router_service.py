@@ -305,3 +305,18 @@ async def test_before_there_is_a_member_everything_says_not_ready() -> None:
                 await call.write(app_pb2.WorkerFrame(hello=hello))
             assert (await ends_with(call)).reason is Reason.NOT_READY
     await node.stop()
+
+
+async def test_a_bug_on_the_way_of_single_messages_ends_the_process(
+    cluster: FakeCluster, client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    host = cluster.nodes[0].host
+
+    def break_down(*_any: object) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(host.router, "client_frame", break_down)
+    call = client.open("Router.Send", app_pb2.SendRequest(partition=0))
+    await until(lambda: host.failed, "the failure")
+    assert isinstance(host.failed[0], ZeroDivisionError)
+    call.cancel()

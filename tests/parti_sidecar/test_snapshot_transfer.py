@@ -16,6 +16,7 @@ from parti_shard.errors import MalformedFrameError, PartiError, Reason
 from parti_shard.ids import MemberId
 from parti_sidecar import snapshot_transfer
 from parti_sidecar.handshakes import LocalPeer
+from parti_sidecar.peer_service import PeerService
 from parti_sidecar.snapshot_transfer import (
     CHUNK_BYTES,
     SNAPSHOT_BYTES_MAX,
@@ -197,3 +198,56 @@ def test_the_receiver_keeps_one_snapshot_per_sender() -> None:
     assert receiver.offset(ONE, key) == 3
     assert receiver.offset(ONE, _key(b"abcdef", index=10)) == 0
     assert receiver.offset(ONE, key) == 0
+
+
+async def test_a_stream_that_breaks_in_the_middle_is_resumed(
+    cluster: FakeCluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The receiver gives the first attempt up after some chunks; the second one goes on there."""
+    one, two = (node.host for node in cluster.nodes)
+    add = SnapshotReceiver.add
+    seen: list[int] = []
+
+    def failing_add(
+        self: SnapshotReceiver, sender: MemberId, chunk: peer_pb2.SnapshotChunk
+    ) -> bool:
+        seen.append(chunk.offset)
+        if len(seen) == 3:
+            raise MalformedFrameError("cut")
+        return add(self, sender, chunk)
+
+    monkeypatch.setattr(SnapshotReceiver, "add", failing_add)
+    data = _data(40 * CHUNK_BYTES)
+    assert await _sent(one, data)
+    assert two.peer_snapshots == [(ONE, _message(), data)]
+    cut = 2 * CHUNK_BYTES
+    assert seen == [0, CHUNK_BYTES, cut, *range(cut, len(data), CHUNK_BYTES)]
+
+
+async def test_a_receiver_that_never_replies_is_given_up(
+    cluster: FakeCluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(snapshot_transfer, "REPLY_TIMEOUT_MS", 20)
+    monkeypatch.setattr(snapshot_transfer, "ATTEMPTS_MAX", 1)
+    never = asyncio.Event()
+
+    async def stuck(*_any: object) -> None:
+        await never.wait()
+
+    monkeypatch.setattr(PeerService, "_read_snapshot", stuck)
+    assert not await _sent(cluster.nodes[0].host, b"data")
+
+
+async def test_a_member_that_is_forgotten_gets_no_more_of_its_snapshot(
+    cluster: FakeCluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(snapshot_transfer, "BYTES_PER_SECOND_MAX", CHUNK_BYTES)
+    one, two = (node.host for node in cluster.nodes)
+    assert one.links is not None
+    one.links.send_snapshot(TWO, _message(), _data(50 * CHUNK_BYTES))
+    meter = cluster.nodes[1].meter
+    await until(lambda: meter.frames["Peer.Snapshot", "in"], "the first chunk")
+    one.links.forget(TWO)
+    await one.links.close()
+    assert not two.peer_snapshots
+    assert not one.snapshots_sent
