@@ -104,7 +104,6 @@ class Replica:
             max_inflight_bytes=limits.bytes_in_flight_max,
             max_pending_reads=limits.reads_waiting_max,
             disable_proposal_forwarding=True,
-            step_down_on_removal=True,
             random_timeout=random_timeout,
         )
 
@@ -140,10 +139,14 @@ class Replica:
     def receive(self, messages: Sequence[Message]) -> None:
         """Take messages of peers; those that a peer may not send now are counted and dropped."""
         for message in messages:
-            try:
-                self.raw.step(message)
-            except (InvalidMessageError, DroppedError):
-                self.messages_refused += 1
+            self._step(message)
+
+    def _step(self, message: Message) -> None:
+        """A message may come too late: from a removed member, from this one after its removal."""
+        try:
+            self.raw.step(message)
+        except (InvalidMessageError, DroppedError):
+            self.messages_refused += 1
 
     def propose(self, tag: Tag, command: bytes) -> None:
         """Ask for a command to be committed and applied; the outcome comes with a turn."""
@@ -357,10 +360,10 @@ class Replica:
         if not job.installed and job.snapshot is not None:
             self._compacting = False
             self._snapshot_index = job.snapshot.index
-            self._log.compact_to(job.compact_to)
+            self._log.compact(job.compact_to)
         for response in job.responses:
             if response.to == self.member:
-                self.raw.step(response)
+                self._step(response)
             else:
                 self._out.messages.append(response)
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from parti_raft.replica_values import RestoredState
 from parti_raft.storage import MemoryLog
-from parti_raft.types import HardState, LogIndex, Snapshot
+from parti_raft.types import HardState, Snapshot
 
 
 class ReplicaLog(MemoryLog):
@@ -18,22 +18,18 @@ class ReplicaLog(MemoryLog):
         super().__init__()
         self._make_snapshot = make_snapshot
         snapshot = restored.snapshot
-        self._base_index = restored.floor_index
-        self._base_term = restored.floor_term
-        self._snapshot = Snapshot(snapshot.index, snapshot.term, snapshot.conf_state)
-        self.append(restored.entries)
         state = restored.hard_state
         # The commit index is not written at every step; what a snapshot holds was committed.
         commit = max(state.commit, snapshot.index)
-        self.set_hard_state(HardState(state.term, state.vote, commit))
+        self.restore(
+            HardState(state.term, state.vote, commit),
+            Snapshot(snapshot.index, snapshot.term, snapshot.conf_state),
+            (restored.floor_index, restored.floor_term),
+            restored.entries,
+        )
 
     def snapshot(self) -> Snapshot:
         return self._make_snapshot()
 
     def apply_snapshot(self, snapshot: Snapshot) -> None:
         super().apply_snapshot(Snapshot(snapshot.index, snapshot.term, snapshot.conf_state))
-
-    def compact_to(self, index: LogIndex) -> None:
-        """Drop entries up to `index` if there are any."""
-        if index > self._base_index:
-            self.compact(index)

@@ -19,7 +19,7 @@ from parti_shard.ids import LogIndex, MemberId, PartitionId
 from parti_shard.lease import LeaseKeeper
 from parti_shard.limits import LeaseTimes
 from parti_shard.table import Table
-from parti_shard.voters import Voters
+from parti_shard.voters import Voters, VotersTag
 from parti_shard.wire import Frame, Propose, Proposed, Renew, RenewRefused
 
 
@@ -45,6 +45,9 @@ class RoundTag:
     context: bytes
 
 
+OwnTag = BatchTag | RemoteTag | VotersTag  # outcomes of these are Leadership's
+
+
 class Leadership:
     """One per member, idle while another one leads. `send` says something to a member."""
 
@@ -58,7 +61,7 @@ class Leadership:
     ) -> None:
         self.keeper = LeaseKeeper(times)
         self.coordinator = Coordinator(table, self.keeper)
-        self.voters = Voters(table, replica, self.coordinator)
+        self.voters = Voters(table, replica)
         self._table = table
         self._replica = replica
         self._send = send
@@ -100,19 +103,25 @@ class Leadership:
         if refusal is not None:
             self._send(sender, RenewRefused(frame.seq, frame.session, refusal))
 
-    def applied(self, tag: BatchTag | RemoteTag, outcomes: Sequence[Outcome]) -> None:
-        """A batch was applied with these outcomes."""
+    def applied(self, tag: OwnTag, value: object) -> None:
+        """A batch was applied with these outcomes, or a membership change."""
+        if isinstance(tag, VotersTag):
+            self.voters.settled()
+            return
+        assert isinstance(value, list)
+        outcomes: list[Outcome] = value
         if isinstance(tag, RemoteTag):
-            last = outcomes[-1]
-            self._answer(tag, Reason.OK, last, self._table.applied_index)
+            self._answer(tag, Reason.OK, outcomes[-1], self._table.applied_index)
             return
         for command, outcome in zip(tag.commands, outcomes, strict=True):
             if not outcome.ok:
                 self.coordinator.rejected(command)
 
-    def not_applied(self, tag: BatchTag | RemoteTag, failure: Failure) -> None:
-        """A batch did not reach the log, or what became of it is not known."""
-        if isinstance(tag, RemoteTag):
+    def not_applied(self, tag: OwnTag, failure: Failure) -> None:
+        """It did not reach the log, or what became of it is not known."""
+        if isinstance(tag, VotersTag):
+            self.voters.settled()
+        elif isinstance(tag, RemoteTag):
             self._answer(tag, failure.reason, Outcome(), LogIndex(0))
         else:
             self.coordinator.dropped(tag.commands)

@@ -26,7 +26,7 @@ from parti_shard.coordinator import Coordinator
 from parti_shard.effects import Effects, Event
 from parti_shard.errors import Executed, Failure, MalformedFrameError, Reason
 from parti_shard.ids import NO_MEMBER, MemberId
-from parti_shard.leadership import BatchTag, Leadership, RemoteTag, RoundTag
+from parti_shard.leadership import Leadership, OwnTag, RoundTag
 from parti_shard.lease import RenewAck
 from parti_shard.limits import LeaseTimes, RouterLimits
 from parti_shard.machine import TableMachine
@@ -294,9 +294,8 @@ class Member:
     def _take_outcomes(self, turn: Turn) -> bool:
         own = False
         for tag, value in turn.applied:
-            if isinstance(tag, BatchTag | RemoteTag):
+            if isinstance(tag, OwnTag):
                 own = True
-                assert isinstance(value, list)
                 self.leadership.applied(tag, value)
             else:
                 self._effects.applied.append((tag, value))
@@ -312,7 +311,7 @@ class Member:
         return own
 
     def _fail(self, tag: Hashable, failure: Failure) -> bool:
-        if isinstance(tag, BatchTag | RemoteTag):
+        if isinstance(tag, OwnTag):
             self.leadership.not_applied(tag, failure)
             return True
         self._effects.failed.append((tag, failure))

@@ -39,7 +39,7 @@ class Policy:
     partition_cooldown_ms: int = _TIMES.partition_cooldown_ms
     coalesce_quiet_ms: int = _TIMES.coalesce_quiet_ms
     coalesce_max_ms: int = _TIMES.coalesce_max_ms
-    voters_max: int = 5
+    voters_max: int = 3
     voter_replace_after_ms: int = _TIMES.voter_replace_after_ms
     move_deadline_ms: int = _TIMES.move_deadline_ms
     load_aware: bool = False

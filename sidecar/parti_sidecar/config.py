@@ -179,7 +179,7 @@ class SidecarConfig:
     )
     parked_age_ms_max: int = _ms(_ROUTER.parked_age_ms_max, "how long a message waits here")
     voters_max: int = _setting(
-        Number(1, 7), "voters of a new cluster: 1, 3, 5 or 7 (bootstrap only)", default=5
+        Number(1, 7), "voters of a new cluster: 1, 3, 5 or 7 (bootstrap only)", default=3
     )
     snapshot_every_entries: int = _setting(
         Number(16, 1 << 30), "applied entries between two snapshots", default=10_000
