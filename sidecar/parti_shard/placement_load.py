@@ -1,10 +1,10 @@
 """Balanced placement by measured load: few moves, and none for a small gain.
 
 Orphans go first, heaviest first, each to the member that is lightest for its capacity. Then, while
-the heaviest member carries more than 1.15 of its fair share and the lightest less than 0.90, the
-largest partition moves that fits into the smaller of the two gaps; every move costs the same, so
-the largest is the best ratio of benefit to churn. A budget bounds the moves of one plan. Each
-partition weighs a tenth of the mean at least, so that idle ones spread too.
+the heaviest member carries more than 1.15 of its fair share, the largest partition moves to the
+lightest member that neither takes the one below its share nor the other beyond that band; every
+move costs the same, so the largest is the best ratio of benefit to churn. A budget bounds the moves
+of one plan. Each partition weighs a tenth of the mean at least, so that idle ones spread too.
 """
 
 from __future__ import annotations
@@ -16,7 +16,6 @@ from parti_shard.ids import MemberId
 from parti_shard.placement_balanced import Slots
 
 HOT_PERCENT = 115
-COLD_PERCENT = 90
 BUDGET_PERCENT = 9  # of all partitions, moved by one plan
 IDLE_SHARE = 10  # an idle partition weighs one such part of the mean
 _SCALE = 1_000
@@ -72,9 +71,8 @@ def _even_out(
         cold = min(carried, key=lambda m: (carried[m] * _SCALE // fair[m], m))
         if carried[hot] * 100 <= fair[hot] * HOT_PERCENT:
             return
-        if carried[cold] * 100 >= fair[cold] * COLD_PERCENT:
-            return
-        gap = min(carried[hot] - fair[hot], fair[cold] - carried[cold])
+        room = fair[cold] * HOT_PERCENT // 100 - carried[cold]
+        gap = min(carried[hot] - fair[hot], room)
         position = bisect_right(movable[hot], (gap, len(placed))) - 1
         if position < 0:
             stuck.add(hot)
