@@ -399,6 +399,19 @@ def test_a_probe_is_not_over_before_it_was_sent() -> None:
     assert bench.forwarded() == [(3, b"b")]
 
 
+def test_a_new_epoch_needs_no_probe() -> None:
+    bench = linked(RouterLimits(refusal_retry_ms=100))
+    bench.send(send(b"a", timeout_ms=150))
+    bench.forwarded()
+    bench.results(failed(1, failure=refusal(Reason.LEASE_EXPIRED)))
+    bench.tick(100)
+    bench.tick(50)
+    bench.outcomes()
+    bench.grant(0, OTHER)
+    bench.send(send(b"b", b"c", first=2))
+    assert bench.forwarded() == [(2, b"b"), (3, b"c")]
+
+
 def test_a_probe_that_takes_long_does_not_hold_up_the_others() -> None:
     """It was not refused, so it was admitted and its handler is slow."""
     bench = linked(RouterLimits(refusal_retry_ms=100))
@@ -580,6 +593,37 @@ def test_a_client_that_leaves_takes_its_waiting_messages_along() -> None:
     bench.results(ok(1, 2))
     assert bench.outcomes(StreamId(70)) == {1: "ok@1"}
     assert bench.router.stats.abandoned == 3
+
+
+def test_what_is_gone_already_may_be_ended_and_asked_again() -> None:
+    bench = make_bench()
+    bench.router.close_client(StreamId(99), bench.now_ms)
+    bench.router.peer_down(THIRD, bench.now_ms)
+    bench.check()
+    assert bench.router.take_client(StreamId(99)) is None
+    assert bench.router.take_peer(THIRD, bench.now_ms) is None
+
+
+# -- pings
+
+
+def test_a_ping_travels_as_one_and_comes_back() -> None:
+    bench = linked()
+    bench.send(send(b"a"))
+    bench.send(send(b"", first=2, ping=True))
+    batch = bench.router.take_peer(OTHER, bench.now_ms)
+    assert batch is not None
+    assert batch.ping_at == [1]
+    bench.results(ok(1, 2))
+    assert bench.outcomes() == {1: "ok@1", 2: "ok@1"}
+
+
+def test_an_own_ping_is_answered_at_once() -> None:
+    bench = make_bench()
+    bench.grant(0, ME)
+    bench.send(SendBatch([1, 2], [99, 0], [], [b"", b""], [], ping_at=[0, 1]))
+    assert bench.outcomes() == {1: "BAD_PARTITION/NO", 2: "ok@1"}
+    assert bench.router.stats.pings == 1
 
 
 # -- own partitions

@@ -455,6 +455,17 @@ def test_a_late_result_of_an_epoch_that_is_over_still_tells_its_epoch() -> None:
     assert bench.answers() == {1: "ok@1"}
 
 
+def test_a_late_result_does_not_count_for_the_next_epoch() -> None:
+    bench = serving(each=1)
+    bench.arrive(forward(b"a", epoch=1, first=1))
+    ((delivery, _),) = bench.delivered()
+    bench.serve(0)
+    bench.arrive(forward(b"b", b"c", epoch=2, first=2))
+    assert payloads(bench.delivered()) == [b"b"]
+    bench.says(worker_ok(delivery))
+    assert bench.delivered() == []
+
+
 # -- pings
 
 
@@ -535,6 +546,21 @@ def test_a_worker_that_does_not_hand_over_in_time_is_cut_off() -> None:
     assert bench.router.stats.worker_results_late == 1
     assert bench.answers() == {}
     assert payloads(bench.delivered()) == [b"x"]
+
+
+def test_a_new_epoch_for_the_same_member_cancels_the_old_one() -> None:
+    bench = serving()
+    bench.grant(0, ME)
+    out = bench.orders()
+    assert (out.assign, out.cancel) == ([(0, 2)], [(0, 1)])
+
+
+def test_a_handover_is_told_once() -> None:
+    bench = serving()
+    bench.revoke(0, OTHER)
+    assert len(bench.orders().revoke) == 1
+    bench.changed(0)
+    assert bench.orders().revoke == []
 
 
 def test_an_epoch_the_worker_never_heard_of_is_released_at_once() -> None:
@@ -688,6 +714,22 @@ def test_a_closing_worker_that_leaves_early_gets_no_grace() -> None:
     bench.says(WorkerInput(closing=True))
     bench.router.detach_worker(WORKER, bench.now_ms)
     assert bench.router.take_released() == [(0, 1)]
+
+
+def test_grace_ends_with_the_next_worker() -> None:
+    bench = serving()
+    bench.router.detach_worker(WORKER, bench.now_ms)
+    bench.attach(SECOND)
+    bench.says(WorkerInput(closing=True), SECOND)
+    bench.router.detach_worker(SECOND, bench.now_ms)
+    assert not bench.router.worker_ready
+
+
+def test_a_process_about_to_end_is_not_ready() -> None:
+    bench = serving()
+    assert bench.router.worker_ready
+    bench.router.stop_admitting(bench.now_ms)
+    assert not bench.router.worker_ready
 
 
 def test_a_worker_that_leaves_during_a_handover_releases_it() -> None:
