@@ -6,6 +6,8 @@ code tells apart that nobody answers (3) and that somebody refused (1).
 
 from __future__ import annotations
 
+import socket
+import threading
 from collections.abc import Callable, Iterator
 from types import TracebackType
 from typing import Any, Self, TypeVar
@@ -21,7 +23,10 @@ from parti_proto.app_pb2_grpc import RouterStub
 __all__ = ["AdminConnection", "AppConnection"]
 
 _Reply = TypeVar("_Reply")
+_PROBE_TIMEOUT_S = 2.0
 _STATUS_DETAILS_KEY = "grpc-status-details-bin"
+# By gRPC, or by this program for a stream that does not begin.
+_TIME_IS_OVER = frozenset({grpc.StatusCode.DEADLINE_EXCEEDED, grpc.StatusCode.CANCELLED})
 _OPTIONS = [
     ("grpc.enable_http_proxy", 0),  # a proxy of the environment is not meant for cluster addresses
     ("grpc.use_local_subchannel_pool", 1),  # no back-off inherited from an earlier connection
@@ -39,7 +44,7 @@ _HINTS = {
 
 
 class _Connection:
-    """A channel that knows whether it was ever connected."""
+    """A channel, and what its failures mean."""
 
     what = ""
     setting = ""
@@ -47,9 +52,7 @@ class _Connection:
     def __init__(self, address: str, timeout_s: float) -> None:
         self.address = address
         self._timeout_s = timeout_s
-        self._was_ready = False
         self.channel = grpc.insecure_channel(address, options=_OPTIONS)
-        self.channel.subscribe(self._connectivity_changed)
 
     def __enter__(self) -> Self:
         return self
@@ -70,19 +73,33 @@ class _Connection:
             raise self._translate(error) from error
 
     def stream(self, method: Callable[..., Any], request: object) -> Iterator[Any]:
-        """A stream without an end, once connected within the time."""
+        """A stream without an end, whose first item comes within the time."""
+        call = method(request)
+        impatience = threading.Timer(self._timeout_s, call.cancel)
+        impatience.daemon = True
+        impatience.start()
+        begun = False
         try:
-            grpc.channel_ready_future(self.channel).result(timeout=self._timeout_s)
-        except grpc.FutureTimeoutError:
-            raise self._cannot_connect("no answer") from None
-        try:
-            yield from method(request)
+            for item in call:
+                impatience.cancel()
+                begun = True
+                yield item
         except grpc.RpcError as error:
+            if begun and _detail_of(error) is None:
+                raise CliError(f"lost the connection to {self.address}") from error
             raise self._translate(error) from error
+        finally:
+            impatience.cancel()
+            call.cancel()
 
-    def _connectivity_changed(self, state: object) -> None:
-        if state is grpc.ChannelConnectivity.READY:
-            self._was_ready = True
+    def _is_listening(self) -> bool:
+        """Whether a connection is accepted there: a frozen process does, a dead machine not."""
+        host, _, port = self.address.rpartition(":")
+        try:
+            socket.create_connection((host.strip("[]"), int(port)), _PROBE_TIMEOUT_S).close()
+        except (OSError, ValueError):
+            return False
+        return True
 
     def _cannot_connect(self, reason: str) -> CannotConnectError:
         return CannotConnectError(
@@ -97,13 +114,13 @@ class _Connection:
         code, text = error.code(), str(error.details())
         if code is grpc.StatusCode.UNIMPLEMENTED:
             return self._cannot_connect("another API answers there")
-        if code is grpc.StatusCode.DEADLINE_EXCEEDED and self._was_ready:
+        if code in _TIME_IS_OVER and self._is_listening():
             return CliError(
                 f"{self.address} did not answer within {self._timeout_s:g} s",
                 hint="Allow more time with --timeout, or ask another member.",
             )
-        if code in {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED}:
-            return self._cannot_connect("no answer" if not self._was_ready else text)
+        if code is grpc.StatusCode.UNAVAILABLE or code in _TIME_IS_OVER:
+            return self._cannot_connect(text)
         return CliError(f"{self.address} answered {code.name}: {text}")
 
 
