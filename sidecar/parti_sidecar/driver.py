@@ -14,21 +14,20 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from parti_raft.codec import MalformedMessageError, decode_message
-from parti_raft.replica_values import ReplicaLimits, RestoredState
-from parti_raft.types import ConfState, HardState, LogIndex, Snapshot, Term
+from parti_raft.replica_values import RestoredState
 from parti_shard.codec import encode_batch
 from parti_shard.commands import Command, NewMember, Outcome
 from parti_shard.effects import Effects
 from parti_shard.errors import Executed, Failure, MalformedFrameError, PartiError, Reason
 from parti_shard.ids import NO_MEMBER, MemberId, PartitionId, StreamId, WorkerId
 from parti_shard.limits import PROTOCOL_VERSION
-from parti_shard.member import Member, MemberSettings
-from parti_shard.own_session import Profile
+from parti_shard.member import Member
 from parti_shard.policy import Policy
 from parti_shard.router import Destination, Router
 from parti_shard.table import Table
+from parti_sidecar.beginnings import founded, member_settings, resumed
 from parti_sidecar.clocks import lease_clock_ms, wall_clock_unix_ms
-from parti_sidecar.config import Mode, Role, SidecarConfig
+from parti_sidecar.config import SidecarConfig
 from parti_sidecar.driver_views import cluster_page, reading, ready_missing
 from parti_sidecar.engine import Engine, with_data
 from parti_sidecar.handshakes import LocalPeer
@@ -38,13 +37,10 @@ from parti_sidecar.joining import join, join_request
 from parti_sidecar.logs import event
 from parti_sidecar.meters import Meters, TableMeter
 from parti_sidecar.metrics import MemberReading
+from parti_sidecar.outcomes import OUTCOME_TIMEOUT_S, Outcomes, not_known
 from parti_sidecar.peer_links import PeerLinks
 from parti_sidecar.runtime import Supervisor
-from parti_sidecar.storage.base import Identity, Storage, StoredState, WriteBatch
-from parti_sidecar.version import VERSION
-
-PROPOSE_TIMEOUT_S = 10.0
-_FIRST_TERM = Term(1)
+from parti_sidecar.storage.base import Identity, Storage, StoredState
 
 _log = logging.getLogger(__name__)
 
@@ -86,7 +82,7 @@ class Driver:
         self._workers = 0
         self._writers: dict[Destination, Callable[[], None]] = {}
         self._watchers: list[Callable[[Sequence[PartitionId]], None]] = []
-        self._waiters: list[tuple[Callable[[], bool], asyncio.Future[None]]] = []
+        self._outcomes = Outcomes()
         self._hints: dict[MemberId, str] = {}
         self._links_wanted_at_ms = 0
 
@@ -112,7 +108,7 @@ class Driver:
         self.advertised = advertised
         config = self.config
         if self.cluster_id:
-            self._resume()
+            self._begin(resumed(self._storage, self._stored))
         elif config.bootstrap:
             policy = Policy(voters_max=config.voters_max)
             cluster_id = config.cluster_id or secrets.token_hex(8)
@@ -137,18 +133,6 @@ class Driver:
         event(_log, "joined", cluster=admission.cluster_id)
         self._belong(admission.cluster_id, RestoredState())
 
-    def _resume(self) -> None:
-        stored = self._stored
-        self._begin(
-            RestoredState(
-                stored.hard_state,
-                self._storage.read_snapshot(),
-                stored.floor.index,
-                stored.floor.term,
-                stored.entries,
-            )
-        )
-
     async def bootstrap(self, cluster_id: str, partitions: int, policy: Policy) -> str:
         """Become the first member of a new cluster; the same again is fine."""
         if self.cluster_id:
@@ -159,17 +143,9 @@ class Driver:
             _refuse(Reason.CONFLICT, "this member is set to join an existing cluster")
         if self.config.cluster_id not in ("", cluster_id):
             _refuse(Reason.WRONG_CLUSTER, f"this member is set to be of {self.config.cluster_id}")
-        first = NewMember(self._me, self.config.name, self.advertised, self.config.zone)
-        table = Table.initial(cluster_id, partitions, policy, first)
-        snapshot = Snapshot(
-            LogIndex(self._unused_index()),
-            _FIRST_TERM,
-            ConfState(voters=(self._me,)),
-            table.snapshot(),
-        )
-        state = HardState(_FIRST_TERM, NO_MEMBER, snapshot.index)
-        self._storage.write(WriteBatch(hard_state=state, snapshot=snapshot))
-        self._belong(cluster_id, RestoredState(state, snapshot, snapshot.index, _FIRST_TERM))
+        founder = NewMember(self._me, self.config.name, self.advertised, self.config.zone)
+        table = Table.initial(cluster_id, partitions, policy, founder)
+        self._belong(cluster_id, founded(self._storage, self._stored, table, founder))
         event(_log, "cluster founded", cluster=cluster_id, partitions=partitions)
         assert self.member is not None
         self.member.replica.raw.campaign()
@@ -194,12 +170,19 @@ class Driver:
             return
         member.session.draining = True
         self._touch()
-        await self._until(lambda: not member.owns_anything)
+        await self._outcomes.until(lambda: not member.owns_anything)
         if member.is_leader and len(member.replica.conf_state.voters) > 1:
-            await self.transfer_leader(NO_MEMBER)
+            await self._hand_over_leadership()
         member.close_session(self.now_ms())
         self._touch()
-        await self._until(lambda: member.session.is_closed)
+        await self._outcomes.until(lambda: member.session.is_closed)
+
+    async def _hand_over_leadership(self) -> None:
+        """Without an heir the others elect one when this member is gone."""
+        try:
+            await self.transfer_leader(NO_MEMBER)
+        except PartiError as error:
+            event(_log, "leadership was not handed over", reason=error.failure.message)
 
     async def stop(self) -> None:
         """End the links and the engine; what was submitted to the disk is written."""
@@ -208,15 +191,10 @@ class Driver:
         if self._engine is not None:
             self._engine.stop()
 
-    def _unused_index(self) -> int:
-        """A crash may have come between an earlier bootstrap's snapshot and its identity."""
-        leftover = self._stored.snapshot
-        return leftover.index + 1 if leftover is not None else 1
-
     def _begin(self, restored: RestoredState) -> None:
         member = Member(
             self._me,
-            self._settings(),
+            member_settings(self.config, self.advertised),
             restored,
             random_timeout=random.SystemRandom().randint,
             nonce=secrets.randbits(62) + 1,
@@ -237,28 +215,6 @@ class Driver:
             on_commit=self._meters.disk.committed,
         )
         self._engine.start()
-
-    def _settings(self) -> MemberSettings:
-        config = self.config
-        return MemberSettings(
-            profile=Profile(
-                config.name,
-                self.advertised,
-                config.zone,
-                config.capacity,
-                router_only=config.role is Role.ROUTER,
-                version=VERSION,
-            ),
-            lease=config.lease_times,
-            router=config.router_limits,
-            replica=ReplicaLimits(
-                election_ticks=config.election_ticks,
-                heartbeat_ticks=config.heartbeat_ticks,
-                snapshot_every_entries=config.snapshot_every_entries,
-                snapshot_every_bytes=config.snapshot_every_bytes,
-            ),
-            available_for_ms=config.available_for_ms if config.mode is Mode.AVAILABLE else 0,
-        )
 
     # --- Host: the message path
 
@@ -375,7 +331,7 @@ class Driver:
         """Commit and apply a command; gives its value."""
         member = self._leading_member()
         batch = encode_batch(wall_clock_unix_ms(), [command])
-        value = await self._outcome(lambda tag: member.propose(tag, batch))
+        value = await self._ask(lambda tag: member.propose(tag, batch))
         assert isinstance(value, list)
         outcome = value[-1]
         assert isinstance(outcome, Outcome)
@@ -393,7 +349,7 @@ class Driver:
             _refuse(Reason.WRONG_CLUSTER, f"this is cluster {self.cluster_id}")
         if applicant.member not in member.table.members:
             new = NewMember(applicant.member, applicant.name, applicant.address, applicant.zone)
-            await self._outcome(lambda tag: member.admit(tag, new))
+            await self._ask(lambda tag: member.admit(tag, new))
             event(_log, "member taken in", member=applicant.name, id=f"{applicant.member:016x}")
         self.hint(applicant.member, applicant.address)
         peers = {each: self.address_of(each) for each in member.table.members}
@@ -406,11 +362,10 @@ class Driver:
         member.transfer_leader(to)
         self._touch()
         try:
-            async with asyncio.timeout(PROPOSE_TIMEOUT_S):
-                await self._until(lambda: self.leader() not in (NO_MEMBER, self._me))
+            async with asyncio.timeout(OUTCOME_TIMEOUT_S):
+                await self._outcomes.until(lambda: self.leader() not in (NO_MEMBER, self._me))
         except TimeoutError:
-            failure = Failure(Reason.DEADLINE_EXCEEDED, Executed.UNKNOWN, "no other leader yet")
-            raise PartiError(failure) from None
+            raise not_known("no other leader yet") from None
         return self.leader()
 
     def on_table_changed(
@@ -427,12 +382,6 @@ class Driver:
             self._engine.touch()
 
     def _deliver(self, effects: Effects) -> None:
-        for tag, value in effects.applied:
-            if isinstance(tag, asyncio.Future) and not tag.done():
-                tag.set_result(value)
-        for tag, failure in effects.failed:
-            if isinstance(tag, asyncio.Future) and not tag.done():
-                tag.set_exception(PartiError(failure))
         for each in effects.events:
             details: dict[str, Any] = dict(each.details)
             event(_log, each.name, **details)
@@ -445,8 +394,7 @@ class Driver:
             self.fail(RemovedError())
         self._hold_links(lease_clock_ms())
         self._wake_writers(self.member.router)
-        if self._waiters:
-            self._check_waiters()
+        self._outcomes.deliver(effects)
 
     def _tell_changed(self, member: Member, changed: Sequence[PartitionId]) -> None:
         session, now_ms = member.session.session, lease_clock_ms()
@@ -478,43 +426,14 @@ class Driver:
             return None
         return reading(self.member, self._table_meter, lease_clock_ms())
 
-    # --- waiting
-
     def _forget_member(self, member: MemberId) -> None:
         self._hints.pop(member, None)
         if self.links is not None:
             self.links.forget(member)
 
-    async def _until(self, condition: Callable[[], bool]) -> None:
-        """Wait until a turn makes it true."""
-        if condition():
-            return
-        waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiters.append((condition, waiter))
-        await waiter
-
-    def _check_waiters(self) -> None:
-        waiting = []
-        for condition, waiter in self._waiters:
-            if waiter.done():
-                continue
-            if condition():
-                waiter.set_result(None)
-            else:
-                waiting.append((condition, waiter))
-        self._waiters = waiting
-
-    async def _outcome(self, ask: Callable[[asyncio.Future[object]], None]) -> object:
-        """Ask with a future as the tag and wait for what becomes of it."""
-        future: asyncio.Future[object] = asyncio.get_running_loop().create_future()
-        ask(future)
+    async def _ask(self, ask: Callable[[asyncio.Future[object]], None]) -> object:
         self._touch()
-        try:
-            async with asyncio.timeout(PROPOSE_TIMEOUT_S):
-                return await future
-        except TimeoutError:
-            text = f"not known to be applied within {PROPOSE_TIMEOUT_S:.0f} s"
-            raise PartiError(Failure(Reason.DEADLINE_EXCEEDED, Executed.UNKNOWN, text)) from None
+        return await self._outcomes.of(ask)
 
     def _leading_member(self) -> Member:
         member = self.member
