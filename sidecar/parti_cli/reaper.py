@@ -1,8 +1,8 @@
 """Ends the processes of a local cluster when the program that owns it dies, however it dies.
 
 `python -m parti_cli.reaper DIR` waits until its standard input closes, which the kernel sees to
-even after kill -9 of the owner, then kills what the directory's state remembers as running. The
-owner leaves nothing behind to kill when it ends in an orderly way.
+even after kill -9 of the owner, then kills what the directory's state remembers as running, and
+forgets it. An owner that ends in an orderly way leaves nothing to do.
 """
 
 from __future__ import annotations
@@ -20,12 +20,14 @@ def main() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     sys.stdin.buffer.read()
     files = ClusterFiles(Path(sys.argv[1]))
-    if not files.exists():
-        return
-    for member in files.load().members.values():
-        for process in (member.worker, member.sidecar):
-            if process is not None:
-                send_signal(process, signal.SIGKILL)
+    with files.locked():
+        if not files.exists():
+            return
+        for member in files.load().members.values():
+            for process in (member.worker, member.sidecar):
+                if process is not None:
+                    send_signal(process, signal.SIGKILL)
+        files.forget()
 
 
 if __name__ == "__main__":

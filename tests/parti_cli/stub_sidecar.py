@@ -64,7 +64,8 @@ def main() -> None:
     temporary.replace(Path(known.data_dir) / "addresses.json")
     ended = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: ended.set())
-    ended.wait()
+    while not ended.wait(0.05):  # a signal that another thread took does not end a wait
+        pass
     server.stop(0)
 
 
