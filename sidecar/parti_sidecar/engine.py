@@ -61,10 +61,65 @@ class Links(Protocol):
         ...
 
 
-class Engine:
-    """See the module's docstring."""
+class Timer(Protocol):
+    """Something that will happen."""
 
-    def __init__(
+    def cancel(self) -> None:
+        """Let it not happen."""
+        ...
+
+
+class Loop(Protocol):
+    """What the engine needs of an event loop; the simulator has one of its own."""
+
+    def call_soon(self, callback: Callable[..., object], *args: Any) -> Any:
+        """Call it in the loop's next round."""
+        ...
+
+    def call_soon_threadsafe(self, callback: Callable[..., object], *args: Any) -> Any:
+        """Do the same, asked from another thread."""
+        ...
+
+    def call_later(self, delay: float, callback: Callable[..., object], *args: Any) -> Timer:
+        """Call it after so many seconds."""
+        ...
+
+    def is_closed(self) -> bool:
+        """Whether it has ended."""
+        ...
+
+
+class Writer(Protocol):
+    """Writes jobs to the disk, in order, aside from the loop."""
+
+    def submit(self, batch: WriteBatch, token: PersistJob) -> None:
+        """Queue the batch; `on_durable` gets its token when it is on disk."""
+        ...
+
+    def close(self) -> None:
+        """Write what is queued and end."""
+        ...
+
+
+class OpenWriter(Protocol):
+    """Starts the writer of a storage; the callbacks may come from another thread."""
+
+    def __call__(
+        self,
+        storage: Storage,
+        *,
+        on_durable: Callable[[list[PersistJob]], None],
+        on_failure: Callable[[Exception], None],
+        on_commit: Callable[[CommitStats], None],
+    ) -> Writer:
+        """See the class."""
+        ...
+
+
+class Engine:
+    """See the module's docstring. `loop` and `open_writer` are others only in the simulator."""
+
+    def __init__(  # noqa: PLR0913 - the driver names all of them
         self,
         heart: Heart,
         storage: Storage,
@@ -75,6 +130,8 @@ class Engine:
         deliver: Callable[[Effects], None],
         fail: Callable[[BaseException], None],
         on_commit: Callable[[CommitStats], None],
+        loop: Loop | None = None,
+        open_writer: OpenWriter = StorageWriter,
     ) -> None:
         self._heart = heart
         self._links = links
@@ -82,11 +139,11 @@ class Engine:
         self._tick_s = tick_ms / 1000
         self._deliver = deliver
         self._fail = fail
-        self._loop = asyncio.get_running_loop()
+        self._loop: Loop = asyncio.get_running_loop() if loop is None else loop
         self._due = False
         self._ended = False
-        self._timer: asyncio.TimerHandle | None = None
-        self._writer: StorageWriter[PersistJob] = StorageWriter(
+        self._timer: Timer | None = None
+        self._writer = open_writer(
             storage,
             on_durable=lambda jobs: self._from_thread(self._durable, jobs),
             on_failure=lambda error: self._from_thread(self._disk_failed, error),
