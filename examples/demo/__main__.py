@@ -38,10 +38,14 @@ def main() -> int:
                 _stay(narrator)
     except KeyboardInterrupt:
         return 130
-    except Exception as error:  # noqa: BLE001 - whatever it is, say it and where to look
-        narrator.verdict(f"the demo could not go on: {type(error).__name__}: {error}", good=False)
-        if not isinstance(error, CliError | TimeoutError):
-            traceback.print_exc()
+    except (CliError, TimeoutError) as error:
+        narrator.verdict(
+            f"the demo could not go on: {str(error) or 'it took too long'}", good=False
+        )
+        good = False
+    except Exception:  # noqa: BLE001 - whatever it is, say it and where to look
+        narrator.verdict("the demo could not go on", good=False)
+        traceback.print_exc()
         good = False
     if not good:
         narrator.show(f"The logs are in {cluster.files.directory / 'members'}.")

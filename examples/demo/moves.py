@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 import parti
@@ -56,6 +56,12 @@ class TableWatcher:
         if self._task is not None and self._task.done():
             self._task.result()
 
+    def note(self, changed: Iterable[parti.Location], names: Mapping[int, str]) -> None:
+        """Take what has changed in the table."""
+        self._names |= names
+        for location in changed:
+            self._note(location)
+
     def counts(self) -> Counter[str]:
         """How many partitions each member owns."""
         return Counter(
@@ -86,9 +92,7 @@ class TableWatcher:
         async with parti.Client(address) as client:
             async for change in client.watch_table():
                 self.partitions = change.partitions
-                self._names |= change.member_names
-                for location in change.changed:
-                    self._note(location)
+                self.note(change.changed, change.member_names)
 
     def _note(self, location: parti.Location) -> None:
         partition = location.partition

@@ -37,6 +37,10 @@ class Recorder:
         self._file = path.open("ab", buffering=0)
         self._stays = 0
 
+    def close(self) -> None:
+        """No more notes."""
+        self._file.close()
+
     @contextmanager
     def inside(self, partition: int, epoch: int) -> Iterator[None]:
         """Note entry and exit around the block."""
@@ -68,17 +72,23 @@ def faults(stays: Iterable[Stay]) -> list[str]:
         by_partition.setdefault(stay.partition, []).append(stay)
     found = []
     for partition, sequence in by_partition.items():
+        longest = sequence[0]  # of those before, the one that left last
         for earlier, later in pairwise(sequence):
-            found += [f"partition {partition}: {text}" for text in _clashes(earlier, later)]
+            longest = max(longest, earlier, key=lambda stay: stay.exit_ns)
+            texts = [*_overlap(longest, later), *_epoch_fault(earlier, later)]
+            found += [f"partition {partition}: {text}" for text in texts]
     return found
 
 
-def _clashes(earlier: Stay, later: Stay) -> Iterator[str]:
+def _overlap(earlier: Stay, later: Stay) -> Iterator[str]:
     if later.enter_ns < earlier.exit_ns:
         yield (
             f"{later.worker} (epoch {later.epoch}) entered before {earlier.worker} "
             f"(epoch {earlier.epoch}) had left"
         )
+
+
+def _epoch_fault(earlier: Stay, later: Stay) -> Iterator[str]:
     if later.worker != earlier.worker and later.epoch <= earlier.epoch:
         yield (
             f"epoch {later.epoch} of {later.worker} is not above epoch {earlier.epoch} "

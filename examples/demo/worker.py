@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import sys
+from contextlib import closing
 from pathlib import Path
 
 import parti
@@ -39,9 +40,9 @@ class Counter:
 def main() -> None:
     """Serve until asked to stop."""
     name = os.environ.get("PARTI_MEMBER", f"pid-{os.getpid()}")
-    database = Database(Path(sys.argv[1]))
-    recorder = Recorder(Path(sys.argv[2]) / f"{name}.notes")
-    parti.Worker(Counter(database, recorder).handle, name=name).run_forever()
+    notes = Path(sys.argv[2]) / f"{name}.notes"
+    with closing(Database(Path(sys.argv[1]))) as database, closing(Recorder(notes)) as recorder:
+        parti.Worker(Counter(database, recorder).handle, name=name).run_forever()
 
 
 if __name__ == "__main__":
