@@ -70,11 +70,18 @@ async def test_stop_hands_everything_over_after_finishing(
 
 
 async def test_stop_cuts_off_what_does_not_end_in_time(sidecar: FakeSidecar, story: Story) -> None:
+    async def slow_revoke(partition: int, epoch: int) -> None:
+        await asyncio.sleep(0.02)
+        await story.on_revoked(partition, epoch)
+
     async with Client(sidecar.address) as client:
-        async with Worker(story.handle, sidecar.address, drain_timeout=0.05):
+        async with Worker(
+            story.handle, sidecar.address, on_revoked=slow_revoke, drain_timeout=0.05
+        ):
             sent = asyncio.create_task(client.send(partition=0, payload=b"a"))
             await sidecar.wait_until(lambda: sidecar.running_count == 1, 5)
         assert "cancelled 0:a" in story.events
+        assert sum("revoked" in one for one in story.events) == 8
         with pytest.raises(UnknownOutcome):
             await sent
 
@@ -224,3 +231,16 @@ async def test_closing_worker_takes_nothing_more(
         await stopping
         await sent
     assert "assigned 5 2" not in story.events
+
+
+async def test_stop_before_the_welcome_still_hands_over(
+    sidecar: FakeSidecar, eventually: Eventually
+) -> None:
+    worker = Worker(echo, sidecar.address)
+    running = asyncio.create_task(worker.run())
+    await eventually(lambda: worker._attachment is not None)
+    assert worker._attachment is not None
+    assert not worker._attachment.welcomed
+    async with asyncio.timeout(5):
+        await worker.stop()
+    await running
