@@ -6,6 +6,7 @@ import asyncio
 import os
 import sys
 import time
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
@@ -56,7 +57,7 @@ class World:
             worker=self.worker_command,
             sidecar_arguments=arguments,
         )
-        await asyncio.to_thread(self.cluster.wait_settled)
+        await self.wait_spread(members, partitions)
 
     async def close(self) -> None:
         """End everything."""
@@ -123,14 +124,21 @@ class World:
     async def table(self, member: str) -> list[app_pb2.PartitionState]:
         return await asyncio.to_thread(self.cluster.partitions, member)
 
-    async def members(self, asked: str) -> dict[str, admin_pb2.Member]:
+    async def member_list(self, asked: str) -> list[admin_pb2.Member]:
         """What the cluster says of its members."""
 
         def ask() -> admin_pb2.ListMembersReply:
             with self.cluster.admin(asked) as admin:
                 return admin.call(admin.stub.ListMembers, admin_pb2.ListMembersRequest())
 
-        return {member.name: member for member in (await asyncio.to_thread(ask)).members}
+        return list((await asyncio.to_thread(ask)).members)
+
+    async def members(self, asked: str) -> dict[str, admin_pb2.Member]:
+        """The same by name."""
+        return {member.name: member for member in await self.member_list(asked)}
+
+    async def member_ids(self, asked: str) -> set[int]:
+        return {member.member_id for member in await self.member_list(asked)}
 
     async def leader(self, asked: str) -> str:
         """The leader's name; empty if there is none now."""
@@ -141,6 +149,34 @@ class World:
         table, members = await self.table(asked), await self.members(asked)
         member_id = members[member].member_id
         return [each.partition for each in table if each.owner == member_id]
+
+    async def remove_member(self, member_id: int, asked: str) -> None:
+        """Take a dead member out, by its id: another one may have its name by now."""
+
+        def ask() -> None:
+            request = admin_pb2.SetIntentRequest(
+                member_id=member_id, intent=admin_pb2.INTENT_REMOVE
+            )
+            with self.cluster.admin(asked) as admin:
+                admin.call(admin.stub.SetIntent, request)
+
+        await asyncio.to_thread(ask)
+        deadline = time.monotonic() + WAIT_S
+        while member_id in await self.member_ids(asked):
+            assert time.monotonic() < deadline, f"{member_id:x} is still a member"
+            await asyncio.sleep(POLL_S)
+
+    async def wait_spread(self, members: int, partitions: int = PARTITIONS) -> None:
+        """Wait until so many members own equal shares."""
+        deadline = time.monotonic() + WAIT_S
+        fair = {partitions // members, -(-partitions // members)}
+        while True:
+            table = await self.table(self.cluster.running()[0])
+            owned = Counter(each.owner for each in table if each.phase == app_pb2.PHASE_OWNED)
+            if len(owned) == members and set(owned.values()) <= fair:
+                return
+            assert time.monotonic() < deadline, f"not spread evenly: {owned}"
+            await asyncio.sleep(POLL_S)
 
     async def wait_settled(self, timeout_s: float = WAIT_S) -> None:
         await asyncio.to_thread(self.cluster.wait_settled, timeout_s=timeout_s)
