@@ -129,7 +129,10 @@ class World:
 
         def ask() -> admin_pb2.ListMembersReply:
             with self.cluster.admin(asked) as admin:
-                return admin.call(admin.stub.ListMembers, admin_pb2.ListMembersRequest())
+                reply: admin_pb2.ListMembersReply = admin.call(
+                    admin.stub.ListMembers, admin_pb2.ListMembersRequest()
+                )
+                return reply
 
         return list((await asyncio.to_thread(ask)).members)
 
