@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import shutil
 import signal
 import sys
@@ -28,6 +29,7 @@ _TRY_NEXT = (
 def main() -> int:
     """The whole demo."""
     narrator = Narrator()
+    logging.getLogger("parti").setLevel(logging.ERROR)  # that a link breaks is part of the story
     signal.signal(signal.SIGTERM, _leave)
     cluster = DevCluster(_FOLDER)
     try:
@@ -38,10 +40,11 @@ def main() -> int:
                 _stay(narrator)
     except KeyboardInterrupt:
         return 130
-    except (CliError, TimeoutError) as error:
-        narrator.verdict(
-            f"the demo could not go on: {str(error) or 'it took too long'}", good=False
-        )
+    except CliError as error:  # says itself where to look
+        narrator.verdict(f"the demo could not go on: {error}", good=False)
+        return 1
+    except TimeoutError as error:
+        narrator.verdict(f"the demo could not go on: {str(error) or 'too slow'}", good=False)
         good = False
     except Exception:  # noqa: BLE001 - whatever it is, say it and where to look
         narrator.verdict("the demo could not go on", good=False)

@@ -20,7 +20,7 @@ from parti_proto import admin_pb2
 
 MEMBERS = 3
 PARTITIONS = 64
-_CALM_S = 4.0  # traffic between two chapters
+_CALM_S = 6.0  # traffic between two chapters
 _STEP_TIMEOUT_S = 40.0
 _VOTERS_TO_LOSE_ONE = 3
 _FAULTS_SHOWN_MAX = 5
@@ -127,6 +127,7 @@ class Story:
         await self._balanced({"m1", "m3", "m4"} - {victim})
         self._watcher.take_moves()
         self._tell.owners(self._watcher.counts())
+        await self._calm()
 
     async def _finish(self) -> None:
         self._tell.step("Finish: the rest of the events, as fast as they go")

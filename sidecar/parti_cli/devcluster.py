@@ -211,16 +211,22 @@ class DevCluster:
                 f"{name} is the last running member",
                 hint="End the whole cluster with `parti dev down`.",
             )
-        member_id = self._member_id(helper, name)
-        if member_id is not None:
+        found = self._reported(helper, name)
+        if found is not None:
             request = admin_pb2.SetIntentRequest(
-                member_id=member_id, intent=admin_pb2.INTENT_REMOVE
+                member_id=found.member_id, intent=admin_pb2.INTENT_REMOVE
             )
             with self.admin(helper) as admin:
                 admin.call(admin.stub.SetIntent, request)
             self._poll(
                 deadline,
-                lambda: self._member_id(helper, name) is None,
+                lambda: self._owned(helper, name) == 0,
+                lambda: f"{name} still owns {self._owned(helper, name)} partitions",
+            )
+            self.stop_gracefully(name, deadline - time.monotonic())  # this closes its session
+            self._poll(
+                deadline,
+                lambda: self._reported(helper, name) is None,
                 lambda: f"{name} is still a member of the cluster",
             )
         self.kill(name)
@@ -338,11 +344,15 @@ class DevCluster:
     def _missing(self, name: str) -> str:
         return f"{name} still sees {self._unsettled(name)} partitions without an owner"
 
-    def _member_id(self, helper: str, name: str) -> int | None:
-        """The id of the member called `name`, None if the cluster has none."""
+    def _reported(self, helper: str, name: str) -> admin_pb2.Member | None:
+        """What the cluster says about the member called `name`, None if it has none."""
         with self.admin(helper) as admin:
             reply = admin.call(admin.stub.ListMembers, admin_pb2.ListMembersRequest())
-        return next((item.member_id for item in reply.members if item.name == name), None)
+        return next((item for item in reply.members if item.name == name), None)
+
+    def _owned(self, helper: str, name: str) -> int:
+        found = self._reported(helper, name)
+        return found.partitions_owned if found is not None else 0
 
     def _find(self, state: ClusterState, name: str) -> MemberState:
         member = state.members.get(name)
