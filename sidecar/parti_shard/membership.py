@@ -144,6 +144,9 @@ def _grow(given: Membership) -> Action | None:
 
 def _shrink(given: Membership) -> Action | None:
     """Fewer voters, because members left or the policy says so; deaths have their own rule."""
+    known = (given.members[member] for member in given.conf.voters if member in given.members)
+    if any(candidate.intent is Intent.REMOVE for candidate in known):
+        return None
     dead = any(_is_dead(given, member) for member in given.conf.voters)
     floor = VOTERS_DESPITE_DEATHS if dead else 1
     target = max(_target(given), min(floor, given.policy.voters_max))

@@ -20,7 +20,7 @@ from parti_shard.lease import (
 )
 from parti_shard.limits import LeaseTimes
 
-TIMES = LeaseTimes(ttl_ms=1_000, renew_every_ms=200)
+TIMES = LeaseTimes(ttl_ms=1_000)
 S1: Any = 1
 S2: Any = 2
 M1: Any = 11
@@ -92,8 +92,8 @@ def test_renewals_are_due_by_time_and_bounded() -> None:
     mine = holder()
     assert mine.renewal_due(0)
     first = mine.sent(0)
-    assert not mine.renewal_due(199)
-    assert mine.renewal_due(200)
+    assert not mine.renewal_due(TIMES.renew_every_ms - 1)
+    assert mine.renewal_due(TIMES.renew_every_ms)
     for number in range(RENEWALS_IN_FLIGHT_MAX):
         mine.sent(200 * number)
     mine.check_invariants()
