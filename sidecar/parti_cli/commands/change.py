@@ -58,7 +58,8 @@ def drain(settings: Settings, member: str, *, no_wait: bool, wait_timeout_s: flo
         if not no_wait:
             _wait_until_empty(admin, found, wait_timeout_s)
             owned = 0
-    _report(settings, found, "drain", partitions_owned=owned)
+    text = "is asked to hand everything over" if no_wait else "owns nothing any more"
+    _report(settings, found, "drain", text, partitions_owned=owned)
 
 
 @click.command()
@@ -68,7 +69,7 @@ def drain(settings: Settings, member: str, *, no_wait: bool, wait_timeout_s: flo
 def remove(settings: Settings, member: str, *, no_wait: bool, wait_timeout_s: float) -> None:
     """Drain MEMBER, take it out of the cluster and wait until it is gone.
 
-    A dead member can be removed as well. Its process is not ended by this.
+    A dead member can be removed as well. End the process of a living one when it owns nothing.
     JSON: {member_id, name, intent}.
     """
     with settings.admin() as admin:
@@ -76,7 +77,8 @@ def remove(settings: Settings, member: str, *, no_wait: bool, wait_timeout_s: fl
         _set_intent(admin, found, admin_pb2.INTENT_REMOVE)
         if not no_wait:
             _wait_until_gone(admin, found, wait_timeout_s)
-    _report(settings, found, "remove")
+    text = "is asked to leave" if no_wait else "has left the cluster"
+    _report(settings, found, "remove", text)
 
 
 @click.command()
@@ -90,7 +92,7 @@ def cordon(settings: Settings, member: str) -> None:
     with settings.admin() as admin:
         found = find_member(admin, member)
         _set_intent(admin, found, admin_pb2.INTENT_CORDON)
-    _report(settings, found, "cordon")
+    _report(settings, found, "cordon", "gets no more partitions")
 
 
 @click.command()
@@ -104,7 +106,7 @@ def uncordon(settings: Settings, member: str) -> None:
     with settings.admin() as admin:
         found = find_member(admin, member)
         _set_intent(admin, found, admin_pb2.INTENT_NONE)
-    _report(settings, found, None)
+    _report(settings, found, None, "may own partitions again")
 
 
 @click.command()
@@ -161,13 +163,13 @@ def _set_intent(admin: AdminConnection, found: admin_pb2.Member, intent: admin_p
 
 
 def _report(
-    settings: Settings, found: admin_pb2.Member, intent: str | None, **others: object
+    settings: Settings, found: admin_pb2.Member, intent: str | None, text: str, **others: object
 ) -> None:
     if settings.as_json:
         member_id = format_id(found.member_id)
         output.document({"member_id": member_id, "name": found.name, "intent": intent, **others})
     else:
-        click.echo(f"{found.name}: {intent or 'may own partitions again'}, done")
+        click.echo(f"{found.name} {text}")
 
 
 def _wait_until_empty(admin: AdminConnection, found: admin_pb2.Member, timeout_s: float) -> None:
