@@ -48,7 +48,7 @@ class GetStatusRequest(_message.Message):
     def __init__(self) -> None: ...
 
 class Status(_message.Message):
-    __slots__ = ("cluster_id", "member_id", "name", "version", "state", "raft_role", "term", "leader", "commit_index", "applied_index", "session", "lease_remaining_ms", "worker_attached", "partitions", "partitions_owned", "partitions_free", "partitions_revoking", "parked_messages", "in_flight_messages", "policy", "mode")
+    __slots__ = ("cluster_id", "member_id", "name", "version", "state", "raft_role", "term", "leader", "commit_index", "applied_index", "session", "lease_remaining_ms", "worker_attached", "partitions", "partitions_owned", "partitions_free", "partitions_revoking", "parked_messages", "in_flight_messages", "policy", "mode", "lease_ttl_ms")
     CLUSTER_ID_FIELD_NUMBER: _ClassVar[int]
     MEMBER_ID_FIELD_NUMBER: _ClassVar[int]
     NAME_FIELD_NUMBER: _ClassVar[int]
@@ -70,6 +70,7 @@ class Status(_message.Message):
     IN_FLIGHT_MESSAGES_FIELD_NUMBER: _ClassVar[int]
     POLICY_FIELD_NUMBER: _ClassVar[int]
     MODE_FIELD_NUMBER: _ClassVar[int]
+    LEASE_TTL_MS_FIELD_NUMBER: _ClassVar[int]
     cluster_id: str
     member_id: int
     name: str
@@ -91,7 +92,8 @@ class Status(_message.Message):
     in_flight_messages: int
     policy: Policy
     mode: str
-    def __init__(self, cluster_id: _Optional[str] = ..., member_id: _Optional[int] = ..., name: _Optional[str] = ..., version: _Optional[str] = ..., state: _Optional[str] = ..., raft_role: _Optional[str] = ..., term: _Optional[int] = ..., leader: _Optional[int] = ..., commit_index: _Optional[int] = ..., applied_index: _Optional[int] = ..., session: _Optional[int] = ..., lease_remaining_ms: _Optional[int] = ..., worker_attached: _Optional[bool] = ..., partitions: _Optional[int] = ..., partitions_owned: _Optional[int] = ..., partitions_free: _Optional[int] = ..., partitions_revoking: _Optional[int] = ..., parked_messages: _Optional[int] = ..., in_flight_messages: _Optional[int] = ..., policy: _Optional[_Union[Policy, _Mapping]] = ..., mode: _Optional[str] = ...) -> None: ...
+    lease_ttl_ms: int
+    def __init__(self, cluster_id: _Optional[str] = ..., member_id: _Optional[int] = ..., name: _Optional[str] = ..., version: _Optional[str] = ..., state: _Optional[str] = ..., raft_role: _Optional[str] = ..., term: _Optional[int] = ..., leader: _Optional[int] = ..., commit_index: _Optional[int] = ..., applied_index: _Optional[int] = ..., session: _Optional[int] = ..., lease_remaining_ms: _Optional[int] = ..., worker_attached: _Optional[bool] = ..., partitions: _Optional[int] = ..., partitions_owned: _Optional[int] = ..., partitions_free: _Optional[int] = ..., partitions_revoking: _Optional[int] = ..., parked_messages: _Optional[int] = ..., in_flight_messages: _Optional[int] = ..., policy: _Optional[_Union[Policy, _Mapping]] = ..., mode: _Optional[str] = ..., lease_ttl_ms: _Optional[int] = ...) -> None: ...
 
 class Member(_message.Message):
     __slots__ = ("member_id", "name", "address", "zone", "role", "leader", "session", "intent", "draining", "ready", "capacity", "partitions_owned", "match_index", "last_heard_ms", "version")
@@ -232,14 +234,16 @@ class PlanReply(_message.Message):
     def __init__(self, moves: _Optional[_Iterable[_Union[PlannedMove, _Mapping]]] = ..., member_names: _Optional[_Mapping[int, str]] = ..., explanation: _Optional[str] = ...) -> None: ...
 
 class BootstrapRequest(_message.Message):
-    __slots__ = ("cluster_id", "partitions", "policy")
+    __slots__ = ("cluster_id", "partitions", "policy", "lease_ttl_ms")
     CLUSTER_ID_FIELD_NUMBER: _ClassVar[int]
     PARTITIONS_FIELD_NUMBER: _ClassVar[int]
     POLICY_FIELD_NUMBER: _ClassVar[int]
+    LEASE_TTL_MS_FIELD_NUMBER: _ClassVar[int]
     cluster_id: str
     partitions: int
     policy: Policy
-    def __init__(self, cluster_id: _Optional[str] = ..., partitions: _Optional[int] = ..., policy: _Optional[_Union[Policy, _Mapping]] = ...) -> None: ...
+    lease_ttl_ms: int
+    def __init__(self, cluster_id: _Optional[str] = ..., partitions: _Optional[int] = ..., policy: _Optional[_Union[Policy, _Mapping]] = ..., lease_ttl_ms: _Optional[int] = ...) -> None: ...
 
 class BootstrapReply(_message.Message):
     __slots__ = ("cluster_id",)

@@ -55,11 +55,10 @@ class Leadership:
         self,
         table: Table,
         replica: Replica,
-        times: LeaseTimes,
         send: Callable[[MemberId, Frame], None],
         wall_unix_ms: Callable[[], int],
     ) -> None:
-        self.keeper = LeaseKeeper(times)
+        self.keeper = LeaseKeeper(LeaseTimes())
         self.coordinator = Coordinator(table, self.keeper)
         self.voters = Voters(table, replica)
         self._table = table
@@ -78,11 +77,11 @@ class Leadership:
         if term != self._term:
             self._term = term
             self._attention = True
+            self.coordinator.lost_leadership()
             if term:
+                self.keeper.use(LeaseTimes(self._table.lease_ttl_ms))
                 self.coordinator.became_leader(now_ms)
                 self.voters.became_leader(now_ms)
-            else:
-                self.coordinator.lost_leadership()
         elif term:
             self.coordinator.table_changed(changed, now_ms)
             self._attention = True

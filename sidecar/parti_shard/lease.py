@@ -76,6 +76,11 @@ class LeaseHolder:
         self._sent_at_ms: dict[int, int] = {}
         self._answered: dict[int, LogIndex] = {}  # seq -> read index not applied yet
 
+    def use(self, times: LeaseTimes) -> None:
+        """Count with the cluster's times from now on; only without a session."""
+        assert self.session == NO_SESSION or times == self._times, "the TTL never changes"
+        self._times = times
+
     def open(self, session: SessionId) -> None:
         """Begin with another session, without a lease; NO_SESSION gives the present one up."""
         self.session = session
@@ -204,6 +209,12 @@ class LeaseKeeper:
         self._rounds: dict[bytes, _Round] = {}
         self._rounds_begun = 0  # never reset, so that contexts of this process differ
         self.stats = KeeperStats()
+
+    def use(self, times: LeaseTimes) -> None:
+        """Keep leases with the cluster's times from now on; only while not leading."""
+        assert not self._leading or times.ttl_ms == self._ttl_ms, "the TTL never changes"
+        self._ttl_ms = times.ttl_ms
+        self._term_ms = keeper_term_ms(times.ttl_ms)
 
     def became_leader(self, now_ms: int, open_sessions: Mapping[SessionId, MemberId]) -> None:
         """Begin to keep leases; call it once an entry of the own term is applied."""

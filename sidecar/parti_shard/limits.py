@@ -9,15 +9,25 @@ from dataclasses import dataclass
 
 PROTOCOL_VERSION = 1
 PARTITIONS_MAX = 65_536
+LEASE_TTL_MS_MIN = 200
+LEASE_TTL_MS_MAX = 3_600_000
 CLOCK_RATE_ERROR = 0.02  # largest difference of monotonic clock rates that G1 tolerates
 
 
 @dataclass(frozen=True, slots=True)
 class LeaseTimes:
-    """Session leases, DESIGN 5.1."""
+    """Session leases, DESIGN 5.1.
+
+    The TTL is a constant of the cluster, written into its first table: G1 rests on every member
+    counting with the same one.
+    """
 
     ttl_ms: int = 2_000
-    renew_every_ms: int = 400
+
+    @property
+    def renew_every_ms(self) -> int:
+        """A fifth, so that some renewals may be lost before the lease is."""
+        return self.ttl_ms // 5
 
 
 @dataclass(frozen=True, slots=True)

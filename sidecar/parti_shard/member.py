@@ -28,7 +28,7 @@ from parti_shard.errors import Executed, Failure, MalformedFrameError, Reason
 from parti_shard.ids import NO_MEMBER, MemberId
 from parti_shard.leadership import Leadership, OwnTag, RoundTag
 from parti_shard.lease import RenewAck
-from parti_shard.limits import LeaseTimes, RouterLimits
+from parti_shard.limits import RouterLimits
 from parti_shard.machine import TableMachine
 from parti_shard.own_session import OwnSession, Profile
 from parti_shard.router import Router
@@ -61,7 +61,6 @@ class MemberSettings:
     """How a member behaves."""
 
     profile: Profile
-    lease: LeaseTimes = field(default_factory=LeaseTimes)
     router: RouterLimits = field(default_factory=RouterLimits)
     replica: ReplicaLimits = field(default_factory=ReplicaLimits)
     available_for_ms: int = 0  # mode Available: admit so long after the lease; gives up G1
@@ -86,10 +85,8 @@ class Member:
             me, TableMachine(self.table), settings.replica, restored, random_timeout
         )
         self.router = Router(me, self.table, settings.router)
-        self.session = OwnSession(me, settings.profile, settings.lease, nonce)
-        self.leadership = Leadership(
-            self.table, self.replica, settings.lease, self._say, wall_unix_ms
-        )
+        self.session = OwnSession(me, settings.profile, nonce)
+        self.leadership = Leadership(self.table, self.replica, self._say, wall_unix_ms)
         self.leader_changes = 0
         self._available_for_ms = settings.available_for_ms
         self._wall_unix_ms = wall_unix_ms

@@ -38,9 +38,9 @@ class Profile:
 class OwnSession:
     """See the module's docstring."""
 
-    def __init__(self, me: MemberId, profile: Profile, times: LeaseTimes, nonce: int) -> None:
+    def __init__(self, me: MemberId, profile: Profile, nonce: int) -> None:
         self.me = me
-        self.holder = LeaseHolder(times)
+        self.holder = LeaseHolder(LeaseTimes())
         self.draining = False
         self.refused = 0
         self._profile = profile
@@ -74,6 +74,8 @@ class OwnSession:
         current = record.session if record is not None and mine else NO_SESSION
         changed = current != self.session
         if changed:
+            self.holder.open(NO_SESSION)
+            self.holder.use(LeaseTimes(table.lease_ttl_ms))
             self.holder.open(current)
             self._released.clear()
         if mine and current == NO_SESSION:

@@ -48,6 +48,7 @@ from parti_shard.ids import (
     PartitionId,
     SessionId,
 )
+from parti_shard.limits import LeaseTimes
 from parti_shard.policy import Policy
 from parti_shard.table_codec import decode_state, encode_state, refuse_rollback
 from parti_shard.table_state import Phase, TableState
@@ -60,8 +61,14 @@ class Table(TableState):
 
     __slots__ = ("_at_unix_ms", "_changed", "rejections", "roster_revision")
 
-    def __init__(self, cluster_id: str, partitions: int, policy: Policy) -> None:
-        super().__init__(cluster_id, partitions, policy)
+    def __init__(
+        self,
+        cluster_id: str,
+        partitions: int,
+        policy: Policy,
+        lease_ttl_ms: int = LeaseTimes().ttl_ms,
+    ) -> None:
+        super().__init__(cluster_id, partitions, policy, lease_ttl_ms)
         # Local, not replicated: what readers of this process have not seen yet, and counts.
         self.roster_revision = 0  # moves with members, sessions, intents, pins and policy
         self.rejections: dict[Rejection, int] = dict.fromkeys(Rejection, 0)
@@ -69,11 +76,18 @@ class Table(TableState):
         self._at_unix_ms = 0
 
     @classmethod
-    def initial(cls, cluster_id: str, partitions: int, policy: Policy, first: NewMember) -> Table:
+    def initial(
+        cls,
+        cluster_id: str,
+        partitions: int,
+        policy: Policy,
+        first: NewMember,
+        lease_ttl_ms: int = LeaseTimes().ttl_ms,
+    ) -> Table:
         """Return the table of a cluster that is being founded by its first member."""
         assert cluster_id, "a cluster has an id"
         assert partitions > 0, "a cluster has partitions"
-        table = cls(cluster_id, partitions, policy)
+        table = cls(cluster_id, partitions, policy, lease_ttl_ms)
         table.member_added(LogIndex(0), first)
         return table
 
@@ -147,6 +161,7 @@ class Table(TableState):
         other = decode_state(data)
         refuse_rollback(self, other)
         self.cluster_id, self.partitions = other.cluster_id, other.partitions
+        self.lease_ttl_ms = other.lease_ttl_ms
         self.owner[:], self.session[:] = other.owner, other.session
         self.epoch[:], self.phase[:] = other.epoch, other.phase
         self.target[:], self.history[:] = other.target, other.history

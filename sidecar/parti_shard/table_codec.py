@@ -14,13 +14,14 @@ from parti_shard.commands import Cause, Intent, MemberRecord
 from parti_shard.errors import Failure, MalformedFrameError, PartiError, Reason
 from parti_shard.history import CHANGES_KEPT, Change, PartitionChange
 from parti_shard.ids import Epoch, LogIndex, MemberId, PartitionId, SessionId
-from parti_shard.limits import PARTITIONS_MAX
+from parti_shard.limits import LEASE_TTL_MS_MAX, LEASE_TTL_MS_MIN, PARTITIONS_MAX
 from parti_shard.packing import Reader, pack_text, read_enum, read_flag
 from parti_shard.table_state import Phase, TableState
 
 FORMAT_VERSION = 1
 
-_HEADER = Struct("<BQQII")  # version, applied index, next session, partitions, members
+# version, applied index, next session, partitions, members, lease TTL
+_HEADER = Struct("<BQQIII")
 _MEMBER = Struct("<QQQQQIBB")  # id, session, last, nonce, joined, capacity, router only, intent
 _PIN = Struct("<IQ")
 _COLUMNS = "QQQBQ"  # owner, session, epoch, phase, target
@@ -43,6 +44,7 @@ def encode_state(state: TableState) -> bytes:
             state.next_session,
             state.partitions,
             len(state.members),
+            state.lease_ttl_ms,
         ),
         pack_text(state.cluster_id),
         encode_policy(state.policy),
@@ -70,12 +72,14 @@ def encode_state(state: TableState) -> bytes:
 def decode_state(data: bytes) -> TableState:
     """Return the table of these bytes, proven consistent; `MalformedFrameError` if damaged."""
     reader = Reader(data)
-    version, applied, next_session, partitions, members = reader.fields(_HEADER)
+    version, applied, next_session, partitions, members, lease_ttl_ms = reader.fields(_HEADER)
     if version != FORMAT_VERSION:
         raise MalformedFrameError(f"a table of format {version}, this is {FORMAT_VERSION}")
     if partitions > PARTITIONS_MAX:
         raise MalformedFrameError(f"{partitions} partitions, the limit is {PARTITIONS_MAX}")
-    state = TableState(reader.text(), partitions, read_policy(reader))
+    if not LEASE_TTL_MS_MIN <= lease_ttl_ms <= LEASE_TTL_MS_MAX:
+        raise MalformedFrameError(f"a lease of {lease_ttl_ms} ms")
+    state = TableState(reader.text(), partitions, read_policy(reader), lease_ttl_ms)
     state.applied_index = LogIndex(applied)
     state.next_session = SessionId(next_session)
     for _ in range(members):

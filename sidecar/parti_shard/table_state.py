@@ -36,6 +36,7 @@ class TableState:
         "cluster_id",
         "epoch",
         "history",
+        "lease_ttl_ms",
         "members",
         "next_session",
         "owner",
@@ -48,11 +49,12 @@ class TableState:
         "target",
     )
 
-    def __init__(self, cluster_id: str, partitions: int, policy: Policy) -> None:
+    def __init__(self, cluster_id: str, partitions: int, policy: Policy, lease_ttl_ms: int) -> None:
         assert 0 <= partitions <= PARTITIONS_MAX, f"{partitions} partitions"
         self.cluster_id = cluster_id
         self.partitions = partitions
         self.policy = policy
+        self.lease_ttl_ms = lease_ttl_ms
         self.applied_index = LogIndex(0)
         self.owner: list[MemberId] = [NO_MEMBER] * partitions
         self.session: list[SessionId] = [NO_SESSION] * partitions

@@ -23,6 +23,7 @@ from parti_sidecar.admin_values import (
     cluster_id_from,
     intent_from,
     known_member,
+    lease_ttl_from,
     partitions_from,
     policy_from,
     refuse,
@@ -103,7 +104,9 @@ class AdminService:
         said = request.cluster_id
         if not said and member is not None:
             said = member.table.cluster_id  # the same call again, after a random id was made
-        cluster_id = await self._host.bootstrap(cluster_id_from(said), partitions, policy)
+        cluster_id = await self._host.bootstrap(
+            cluster_id_from(said), partitions, policy, lease_ttl_from(request.lease_ttl_ms)
+        )
         return admin_pb2.BootstrapReply(cluster_id=cluster_id)
 
     async def set_intent(

@@ -10,7 +10,7 @@ from parti_proto import admin_pb2
 from parti_shard.commands import Intent
 from parti_shard.errors import Executed, Failure, PartiError, Reason
 from parti_shard.ids import MemberId
-from parti_shard.limits import PARTITIONS_MAX
+from parti_shard.limits import LEASE_TTL_MS_MAX, LEASE_TTL_MS_MIN, PARTITIONS_MAX, LeaseTimes
 from parti_shard.policy import STRATEGIES, Policy, Strategy
 from parti_shard.table import Table
 
@@ -51,6 +51,15 @@ def partitions_from(said: int) -> int:
     if not 1 <= said <= PARTITIONS_MAX:
         refuse(Reason.INVALID_ARGUMENT, f"partitions is {said}, must be 1..{PARTITIONS_MAX}")
     return said
+
+
+def lease_ttl_from(said: int) -> int:
+    """The lease TTL of a new cluster; 0 means the default."""
+    ttl_ms = said or LeaseTimes().ttl_ms
+    if not LEASE_TTL_MS_MIN <= ttl_ms <= LEASE_TTL_MS_MAX:
+        text = f"lease_ttl_ms is {said}, must be {LEASE_TTL_MS_MIN}..{LEASE_TTL_MS_MAX}"
+        refuse(Reason.INVALID_ARGUMENT, text)
+    return ttl_ms
 
 
 def policy_from(said: admin_pb2.Policy) -> Policy:

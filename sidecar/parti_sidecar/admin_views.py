@@ -40,6 +40,7 @@ def _fill_identity(status: admin_pb2.Status, member: Member) -> None:
     status.name = record.name if record is not None else ""
     status.session = record.session if record is not None else 0
     status.policy.CopyFrom(policy_message(table.policy))
+    status.lease_ttl_ms = table.lease_ttl_ms
     status.mode = "available" if member.available_mode else "strict"
     if record is None or not record.session:
         status.state = "joining"

@@ -16,7 +16,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-from parti_shard.limits import PARTITIONS_MAX, LeaseTimes, RouterLimits
+from parti_shard.limits import LEASE_TTL_MS_MIN, PARTITIONS_MAX, LeaseTimes, RouterLimits
 from parti_sidecar.config_kinds import (
     BindAddress,
     Choice,
@@ -145,8 +145,11 @@ class SidecarConfig:
         default=Mode.STRICT,
     )
     available_for_ms: int = _ms(0, "mode available: how long to go on without a lease", minimum=0)
-    lease_ttl_ms: int = _ms(_LEASE.ttl_ms, "a session's lease", minimum=200)
-    renew_every_ms: int = _ms(_LEASE.renew_every_ms, "between two renewals of the lease")
+    lease_ttl_ms: int = _ms(
+        _LEASE.ttl_ms,
+        "lease of a session, a constant of the cluster (bootstrap only)",
+        minimum=LEASE_TTL_MS_MIN,
+    )
     tick_ms: int = _ms(50, "unit of Raft's time", minimum=5)
     heartbeat_ms: int = _ms(100, "between two heartbeats of the leader")
     election_ms: int = _ms(500, "silence before an election; drawn from here to twice as long")
@@ -199,11 +202,6 @@ class SidecarConfig:
             object.__setattr__(self, "name", socket.gethostname())
         if not self.advertise_address:
             object.__setattr__(self, "advertise_address", self.peer_address)
-
-    @property
-    def lease_times(self) -> LeaseTimes:
-        """The lease settings as the pure code takes them."""
-        return LeaseTimes(ttl_ms=self.lease_ttl_ms, renew_every_ms=self.renew_every_ms)
 
     @property
     def router_limits(self) -> RouterLimits:

@@ -16,7 +16,7 @@ from parti_shard.limits import CoordinatorTimes
 from parti_sidecar.config import Mode, SidecarConfig
 from parti_sidecar.config_kinds import split_address
 
-RENEWALS_PER_LEASE_MIN = 3  # two renewals may be lost before the lease is
+TICKS_PER_LEASE_MIN = 4  # renewals leave with ticks, and two may be lost
 HEARTBEATS_PER_ELECTION_MIN = 3  # two heartbeats may be lost before an election
 
 Check = Callable[[SidecarConfig], str | None]
@@ -156,8 +156,7 @@ RULES: tuple[Rule, ...] = (
     Rule(frozenset({"bootstrap", "handover_ms"}), _handover_ends_before_the_move),
     Rule(frozenset({"mode", "available_for_ms"}), _overtime_has_mode),
     Rule(frozenset({"voters_max"}), _voters_are_odd),
-    _fits(RENEWALS_PER_LEASE_MIN, "renew_every_ms", "lease_ttl_ms"),
-    _at_most("tick_ms", "renew_every_ms"),
+    _fits(TICKS_PER_LEASE_MIN, "tick_ms", "lease_ttl_ms"),
     _multiple_of_tick("heartbeat_ms"),
     _multiple_of_tick("election_ms"),
     _fits(HEARTBEATS_PER_ELECTION_MIN, "heartbeat_ms", "election_ms"),

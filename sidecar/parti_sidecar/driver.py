@@ -76,7 +76,7 @@ class Driver:
         self._me = stored.identity.member_id
         self._supervisor = supervisor
         self._meters = meters
-        self._table_meter = TableMeter(self._me, config.lease_ttl_ms)
+        self._table_meter = TableMeter(self._me)
         self._engine: Engine | None = None
         self._streams = 0
         self._workers = 0
@@ -112,7 +112,7 @@ class Driver:
         elif config.bootstrap:
             policy = Policy(voters_max=config.voters_max)
             cluster_id = config.cluster_id or secrets.token_hex(8)
-            await self.bootstrap(cluster_id, config.partitions, policy)
+            await self.bootstrap(cluster_id, config.partitions, policy, config.lease_ttl_ms)
         elif config.join:
             self._supervisor.spawn(self._join(), "joining the cluster")
         else:
@@ -133,7 +133,9 @@ class Driver:
         event(_log, "joined", cluster=admission.cluster_id)
         self._belong(admission.cluster_id, RestoredState())
 
-    async def bootstrap(self, cluster_id: str, partitions: int, policy: Policy) -> str:
+    async def bootstrap(
+        self, cluster_id: str, partitions: int, policy: Policy, lease_ttl_ms: int
+    ) -> str:
         """Become the first member of a new cluster; the same again is fine."""
         if self.cluster_id:
             if self.cluster_id == cluster_id:
@@ -144,7 +146,7 @@ class Driver:
         if self.config.cluster_id not in ("", cluster_id):
             _refuse(Reason.WRONG_CLUSTER, f"this member is set to be of {self.config.cluster_id}")
         founder = NewMember(self._me, self.config.name, self.advertised, self.config.zone)
-        table = Table.initial(cluster_id, partitions, policy, founder)
+        table = Table.initial(cluster_id, partitions, policy, founder, lease_ttl_ms)
         self._belong(cluster_id, founded(self._storage, self._stored, table, founder))
         event(_log, "cluster founded", cluster=cluster_id, partitions=partitions)
         assert self.member is not None

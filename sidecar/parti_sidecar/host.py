@@ -88,9 +88,7 @@ class Host(Protocol):
     def peer_heard(self, handshake: PeerHandshake) -> None:
         """A peer opened a stream from this address: a hint where it listens."""
 
-    def peer_frame(
-        self, sender: MemberId, raft: Sequence[bytes], session: Sequence[bytes]
-    ) -> None:
+    def peer_frame(self, sender: MemberId, raft: Sequence[bytes], session: Sequence[bytes]) -> None:
         """Take one frame of Raft and session messages. Malformed: raises MalformedFrameError."""
 
     def peer_snapshot(self, sender: MemberId, message: bytes, data: bytes) -> None:
@@ -115,7 +113,9 @@ class Host(Protocol):
         DEADLINE_EXCEEDED with executed UNKNOWN.
         """
 
-    async def bootstrap(self, cluster_id: str, partitions: int, policy: Policy) -> str:
+    async def bootstrap(
+        self, cluster_id: str, partitions: int, policy: Policy, lease_ttl_ms: int
+    ) -> str:
         """Become the first member of a new cluster; idempotent for the same cluster id."""
 
     async def admit(self, applicant: Applicant) -> Admission:

@@ -82,14 +82,14 @@ class TableMeter:
     across a change of leader is as exact as the clocks of the two.
     """
 
-    def __init__(self, me: MemberId, lease_ttl_ms: int) -> None:
+    def __init__(self, me: MemberId) -> None:
         self.handovers = {
             kind: SecondsHistogram(HANDOVER_BOUNDS_S) for kind in (GRACEFUL, EMERGENCY)
         }
         self.moves: Counter[Cause] = Counter()
         self.lag = SecondsHistogram(LAG_BOUNDS_S)
         self._me = me
-        self._lease_ms = lease_ttl_ms * (1 + CLOCK_RATE_ERROR)
+        self._lease_ms = 0.0
         self._seen: dict[PartitionId, Epoch] = {}  # latest epoch received here, in this run
         self._unowned: set[PartitionId] = set()
         self._unowned_ms = 0
@@ -111,6 +111,7 @@ class TableMeter:
     ) -> None:
         """Take note of applied changes; `session` is the one this run of the member holds."""
         self._count_unowned(now_ms)
+        self._lease_ms = table.lease_ttl_ms * (1 + CLOCK_RATE_ERROR)
         newest_unix_ms = 0
         for partition in partitions:
             if table.phase[partition] is Phase.OWNED:

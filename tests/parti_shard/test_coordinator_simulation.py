@@ -25,7 +25,17 @@ from parti_shard.table import Phase, Table
 from parti_shard.wire import Renew
 
 MEMBERS, PARTITIONS, STEP_MS, STEPS = 3, 6, 10, 3_000
-TIMES = LeaseTimes(ttl_ms=1_000)
+
+
+class EagerTimes(LeaseTimes):
+    """Renewals so often that a guard's absence shows soon."""
+
+    @property
+    def renew_every_ms(self) -> int:
+        return self.ttl_ms // 10
+
+
+TIMES = EagerTimes(ttl_ms=1_000)
 SEEDS_TO_CATCH = 60
 
 

@@ -160,7 +160,9 @@ class FakeHost:
         self.proposed.append(command)
         return self.on_propose(command)
 
-    async def bootstrap(self, cluster_id: str, partitions: int, policy: Policy) -> str:
+    async def bootstrap(
+        self, cluster_id: str, partitions: int, policy: Policy, lease_ttl_ms: int
+    ) -> str:
         if self.table is not None:
             if self.table.cluster_id != cluster_id:
                 raise PartiError(Failure(Reason.CONFLICT, Executed.NO, "another cluster"))

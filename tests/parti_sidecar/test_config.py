@@ -47,13 +47,13 @@ def test_only_the_data_directory_must_be_given() -> None:
 
 def test_defaults_are_those_of_the_pure_code() -> None:
     config = load(*DATA)
-    assert config.lease_times == LeaseTimes()
+    assert config.lease_ttl_ms == LeaseTimes().ttl_ms
     assert config.router_limits == RouterLimits()
 
 
 def test_limits_follow_the_settings() -> None:
     config = load(*DATA, "--lease-ttl-ms", "3000", "--handover-ms", "700")
-    assert config.lease_times.ttl_ms == 3000
+    assert config.lease_ttl_ms == 3000
     assert config.router_limits.handover_ms == 700
     assert (config.heartbeat_ticks, config.election_ticks) == (2, 10)
 
@@ -190,8 +190,10 @@ CONTRADICTIONS: list[tuple[dict[str, object], str]] = [
     ({"available_for_ms": 1}, "available_for_ms (1) needs mode available"),
     ({"mode": Mode.AVAILABLE}, "mode available needs available_for_ms above 0"),
     ({"voters_max": 4}, "voters_max (4) must be odd"),
-    ({"renew_every_ms": 667}, "renew_every_ms (667) must fit 3 times into lease_ttl_ms (2000)"),
-    ({"tick_ms": 50, "renew_every_ms": 49}, "tick_ms (50) must not exceed renew_every_ms (49)"),
+    (
+        {"tick_ms": 100, "lease_ttl_ms": 399},
+        "tick_ms (100) must fit 4 times into lease_ttl_ms (399)",
+    ),
     ({"heartbeat_ms": 120}, "heartbeat_ms (120) must be a multiple of tick_ms (50)"),
     ({"election_ms": 520}, "election_ms (520) must be a multiple of tick_ms (50)"),
     ({"election_ms": 250}, "heartbeat_ms (100) must fit 3 times into election_ms (250)"),
@@ -275,7 +277,7 @@ def test_everything_wrong_is_told_at_once(tmp_path: Path) -> None:
 
 
 def test_rules_are_silent_about_values_nobody_could_read() -> None:
-    assert problems(*DATA, "--lease-ttl-ms", "x", "--renew-every-ms", "9999") == [
+    assert problems(*DATA, "--lease-ttl-ms", "x", "--tick-ms", "9999") == [
         "lease_ttl_ms must be a whole number, not 'x' (from --lease-ttl-ms)"
     ]
 

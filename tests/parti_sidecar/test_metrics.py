@@ -41,7 +41,7 @@ def reading() -> MemberReading:
     router.refuse(Reason.STALE_EPOCH)
     return MemberReading(
         router=router,
-        table=TableMeter(ME, 2000),
+        table=TableMeter(ME),
         now_ms=0,
         raft_role="leader",
         term=3,
@@ -224,7 +224,7 @@ def small_table() -> Table:
 
 def test_time_without_an_owner_adds_up() -> None:
     table = small_table()
-    meter = TableMeter(ME, 2000)
+    meter = TableMeter(ME)
     meter.attach(table, 1_000)
     assert meter.unowned_seconds(2_000) == 2.0
     granted(table, P0, 1, [change(Change.GRANTED, 0, 1)])
@@ -237,7 +237,7 @@ def test_time_without_an_owner_adds_up() -> None:
 
 def test_a_grant_is_counted_once_by_its_receiver() -> None:
     table = small_table()
-    meter = TableMeter(ME, 2000)
+    meter = TableMeter(ME)
     meter.attach(table, 0)
     moved = [change(Change.REVOKED, 100, 1, OTHER), change(Change.GRANTED, 130)]
     granted(table, P0, 2, moved)
@@ -252,7 +252,7 @@ def test_a_grant_is_counted_once_by_its_receiver() -> None:
 @pytest.mark.parametrize("session", [SessionId(0), SessionId(6)])
 def test_grants_of_earlier_runs_are_not_counted(session: SessionId) -> None:
     table = small_table()
-    meter = TableMeter(ME, 2000)
+    meter = TableMeter(ME)
     granted(table, P0, 2, [change(Change.REVOKED, 100), change(Change.GRANTED, 130)])
     meter.changed(table, session, [P0], 0, 10_000)
     assert not meter.moves
@@ -261,7 +261,7 @@ def test_grants_of_earlier_runs_are_not_counted(session: SessionId) -> None:
 
 def test_a_revoke_of_my_partition_is_no_grant() -> None:
     table = small_table()
-    meter = TableMeter(ME, 2000)
+    meter = TableMeter(ME)
     granted(table, P0, 2, [change(Change.GRANTED, 0), change(Change.REVOKED, 100)])
     meter.changed(table, SESSION, [P0], 0, 110)
     assert not meter.moves
