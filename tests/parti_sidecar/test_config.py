@@ -277,7 +277,8 @@ def test_everything_wrong_is_told_at_once(tmp_path: Path) -> None:
 
 
 def test_rules_are_silent_about_values_nobody_could_read() -> None:
-    assert problems(*DATA, "--lease-ttl-ms", "x", "--tick-ms", "9999") == [
+    slow = ("--tick-ms", "1000", "--heartbeat-ms", "1000", "--election-ms", "3000")
+    assert problems(*DATA, "--lease-ttl-ms", "x", *slow) == [
         "lease_ttl_ms must be a whole number, not 'x' (from --lease-ttl-ms)"
     ]
 
