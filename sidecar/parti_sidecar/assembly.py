@@ -19,6 +19,7 @@ from parti_sidecar.metrics import MemberReading, Sources, exposition, make_regis
 from parti_sidecar.metrics_catalog import CATALOG
 from parti_sidecar.runtime import Supervisor
 from parti_sidecar.servers import ApiAddresses, ApiServers, ApiSettings
+from parti_sidecar.version import VERSION
 
 STREAMS_END_MS = 1_000  # streams get this long to end by themselves
 
@@ -65,7 +66,11 @@ class Sidecar:
             ApiAddresses(
                 config.app_address, config.peer_address, config.admin_address, config.app_socket
             ),
-            ApiSettings(config.router_limits, _workers_refused_because(config.role)),
+            ApiSettings(
+                config.router_limits,
+                version=VERSION,
+                workers_refused_because=_workers_refused_because(config.role),
+            ),
             self._meters.rpc,
         )
         await self._driver.start(config.advertised(bound.peer))
