@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
 import sys
 import time
+import urllib.request
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
+from prometheus_client.parser import text_string_to_metric_families
+
 from parti_cli.devcluster import DevCluster, Part
 from parti_cli.launching import application_environment
-from parti_cli.processes import Process, spawn
+from parti_cli.processes import Process, send_signal, spawn, wait_ended
 from parti_proto import admin_pb2, app_pb2
 from tests.process.history import Freeze, Sent, Verdict, judge
 from tests.process.load import PARTITIONS, Sender
@@ -109,7 +113,15 @@ class World:
         """Another process beside the same sidecar; it ends when it is let go or stopped."""
         state = self.cluster.member(member)
         log = self.cluster.files.log(member, "second-worker")
-        return spawn(self.worker_command, log=log, environment=application_environment(state))
+        environment = application_environment(state)
+        process = spawn(self.worker_command, log=log, environment=environment)
+        self._stack.push_async_callback(asyncio.to_thread, self.end, process)
+        return process
+
+    def end(self, process: Process) -> None:
+        """Kill a process beside the cluster's."""
+        send_signal(process, signal.SIGKILL)
+        assert wait_ended(process, WAIT_S)
 
     # --- looking ---
 
@@ -120,6 +132,42 @@ class World:
 
     async def status(self, member: str) -> admin_pb2.Status:
         return await asyncio.to_thread(self.cluster.status, member)
+
+    async def metric(self, member: str, name: str) -> float:
+        """The sum of a metric's samples at one member."""
+
+        def ask() -> str:
+            url = f"http://{self.cluster.addresses(member).http}/metrics"
+            with urllib.request.urlopen(url, timeout=WAIT_S) as answer:
+                text: str = answer.read().decode()
+                return text
+
+        families = text_string_to_metric_families(await asyncio.to_thread(ask))
+        samples = [each for family in families for each in family.samples if each.name == name]
+        assert samples, f"there is no metric {name}"
+        return sum(each.value for each in samples)
+
+    async def move(self, partition: int, member: str, asked: str) -> None:
+        """Ask for a move, as `parti move` does; it has happened when the table says so."""
+        member_id = (await self.members(asked))[member].member_id
+
+        def ask() -> None:
+            request = admin_pb2.MoveRequest(partition=partition, to_member=member_id)
+            with self.cluster.admin(asked) as admin:
+                admin.call(admin.stub.Move, request)
+
+        await asyncio.to_thread(ask)
+
+    async def wait_owner(self, partition: int, member: str, asked: str) -> int:
+        """Wait until the table gives a partition to a member; the epoch it has there."""
+        member_id = (await self.members(asked))[member].member_id
+        deadline = time.monotonic() + WAIT_S
+        while True:
+            row = (await self.table(asked))[partition]
+            if row.owner == member_id and row.phase == app_pb2.PHASE_OWNED:
+                return row.epoch
+            assert time.monotonic() < deadline, f"partition {partition} is not of {member}: {row}"
+            await asyncio.sleep(POLL_S)
 
     async def table(self, member: str) -> list[app_pb2.PartitionState]:
         return await asyncio.to_thread(self.cluster.partitions, member)
