@@ -70,10 +70,12 @@ def identify(pid: int) -> Process | None:
 def is_running(process: Process) -> bool:
     """Whether it is alive; paused counts as alive, ended but not yet reaped does not."""
     child = _children.get(process.pid)
-    if child is not None and child.poll() is not None:
-        del _children[process.pid]
-        return False
-    return _started(process.pid) == process.started and _state(process.pid) != "Z"
+    if child is None:
+        return _started(process.pid) == process.started and _state(process.pid) != "Z"
+    if child.poll() is None:  # until then a thread of it may still hold its files and ports
+        return _started(process.pid) == process.started
+    _children.pop(process.pid, None)  # another thread may have seen it first
+    return False
 
 
 def is_paused(process: Process) -> bool:
