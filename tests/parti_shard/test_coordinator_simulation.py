@@ -83,7 +83,7 @@ class Peer:
         self.coordinator = Coordinator(self.table, self.keeper)
 
     def clock(self, real_ms: int) -> int:
-        return int(real_ms * self.rate) + 1_000 * self.number
+        return int(real_ms * self.rate + 1_000 * self.number)
 
     def admits(self, partition: int, real_ms: int) -> bool:
         table = self.table

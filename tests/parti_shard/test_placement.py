@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from itertools import product
 from typing import Any
 
@@ -29,7 +29,7 @@ def balanced(given: Problem) -> list[int]:
     return list(place(Strategy.BALANCED, given))
 
 
-def moves(given: Problem, placed: list[int]) -> int:
+def moves(given: Problem, placed: Sequence[int]) -> int:
     return sum(
         1 for a, b in zip(given.current, placed, strict=True) if a in given.capacity and a != b
     )

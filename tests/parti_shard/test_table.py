@@ -53,13 +53,13 @@ def do(table: Table, command: Command) -> Outcome:
 
 
 def grant(partition: int, epoch: int, number: int, session: int) -> Grant:
-    values: Any = (partition, epoch, number, session)
-    return Grant(*values, Cause.ORPHAN)
+    values: Any = (partition, epoch, number, session, Cause.ORPHAN)
+    return Grant(*values)
 
 
 def revoke(partition: int, epoch: int, target: int) -> Revoke:
-    values: Any = (partition, epoch, target)
-    return Revoke(*values, Cause.DRAIN)
+    values: Any = (partition, epoch, target, Cause.DRAIN)
+    return Revoke(*values)
 
 
 def release(*values: Any) -> Release:
