@@ -51,7 +51,7 @@ class ReplicaLimits:
     heartbeat_ticks: int = 2
     entry_bytes_max: int = 256 << 10
     entry_commands_max: int = 4_096
-    entries_in_flight_max: int = 4  # proposed by this leader and not yet applied
+    entries_in_flight_max: int = 3  # proposed by this leader and not yet applied
     waiting_commands_max: int = 65_536
     waiting_bytes_max: int = 32 << 20
     reads_waiting_max: int = 65_536

@@ -1,8 +1,8 @@
 """What a member asks its driver to do after a batch of events.
 
-The driver executes them in the order of the fields: jobs are handed to the disk in order, then
-frames and snapshots leave, then outcomes are told to whoever waits for them. Nothing in `frames`
-depends on a job of the same turn being on disk: what does is held back by the replica.
+The driver hands jobs to the disk in order, tells outcomes to whoever waits for them, then lets
+frames and snapshots leave. Nothing in `frames` depends on a job of the same turn being on disk:
+what does is held back by the replica.
 """
 
 from __future__ import annotations

@@ -150,10 +150,12 @@ class Leadership:
         _, commands = decode_batch(frame.batch)
         if not all(isinstance(command, FORWARDABLE) for command in commands):
             raise MalformedFrameError("a command that only a leader may propose was handed over")
-        if self._term:
-            self._replica.propose(tag, frame.batch)
-        else:
+        if not self._term:
             self._answer(tag, Reason.NO_LEADER, Outcome(), LogIndex(0))
+        elif sender not in self._table.members:
+            self._answer(tag, Reason.UNKNOWN_MEMBER, Outcome(), LogIndex(0))
+        else:
+            self._replica.propose(tag, frame.batch)
 
     def _answer(self, tag: RemoteTag, reason: Reason, outcome: Outcome, index: LogIndex) -> None:
         answer = Proposed(tag.request_id, reason, outcome.rejection, outcome.value, index)

@@ -21,7 +21,7 @@ from parti_raft.replica import Replica
 from parti_raft.replica_values import Drop, PersistJob, ReplicaLimits, RestoredState, Turn
 from parti_raft.types import Message, MessageType
 from parti_shard.codec import encode_member
-from parti_shard.commands import NewMember, Rejection
+from parti_shard.commands import NewMember
 from parti_shard.coordinator import Coordinator
 from parti_shard.effects import Effects, Event
 from parti_shard.errors import Executed, Failure, MalformedFrameError, Reason
@@ -225,6 +225,7 @@ class Member:
             worker_ready=ready,
             load=self.router.load() if self._reports_load(now_ms, worker_ready=ready) else {},
         )
+        self._tell_lease(now_ms)  # it may have been given up just now
         if frame is not None:
             self._say(leader, frame)
 
@@ -251,11 +252,11 @@ class Member:
         elif isinstance(frame, RenewAck | RenewRefused):
             self.session.answered(frame)
             self._tell_lease(now_ms)
+        elif frame.reason is Reason.UNKNOWN_MEMBER and self.me in self.table.members:
+            # The leader's table is complete: this member was taken out and is told nothing more.
+            self._effects.removed = True
         elif frame.reason is not Reason.OK:
             self.session.request_refused(now_ms)
-        elif frame.rejection is Rejection.UNKNOWN_MEMBER and self.me in self.table.members:
-            # The log knows better than this table: this member was taken out.
-            self._effects.removed = True
 
     def _checked(self, sender: MemberId, data: bytes) -> Message:
         try:
@@ -328,8 +329,7 @@ class Member:
         if changed:
             self.router.table_changed(changed, now_ms)
             self._effects.changed.extend(changed)
-        if self.session.follow(self.table):
-            self._session_changed()
+        self.session.follow(self.table)
         self._tell_lease(now_ms)
         self.leadership.follow(changed, now_ms)
         self._follow_roster()
@@ -340,6 +340,8 @@ class Member:
         lease = (holder.session, holder.live_until_ms)
         if lease == self._lease_told:
             return
+        if lease[0] != self._lease_told[0]:
+            self._session_changed()
         self._lease_told = lease
         until_ms = holder.live_until_ms
         if until_ms and self._available_for_ms:

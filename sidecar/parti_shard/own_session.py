@@ -46,6 +46,7 @@ class OwnSession:
         self._profile = profile
         self._nonce = nonce  # of the session that is wanted or open; the next one takes the next
         self._closing = False
+        self._given_up = NO_SESSION  # over for this member, whatever the table still says
         self._ask_again_ms = 0
         self._requests = 0
         self._released: dict[PartitionId, Epoch] = {}
@@ -60,30 +61,33 @@ class OwnSession:
     @property
     def is_closed(self) -> bool:
         """The session was closed on request and is over."""
-        return self._closing and self.session == NO_SESSION
+        return self._closing and self.session == self._given_up == NO_SESSION
 
     def close(self) -> None:
-        """End the session and open no other. The caller has shut the gate for good."""
+        """End the session and open no other."""
         self._closing = True
-        self._ask_again_ms = 0
+        self._give_up()
 
-    def follow(self, table: Table) -> bool:
-        """Take note of what was applied; True if the session is another one now."""
+    def follow(self, table: Table) -> None:
+        """Take note of what was applied."""
         record = table.members.get(self.me)
         mine = record is not None and record.nonce == self._nonce
         current = record.session if record is not None and mine else NO_SESSION
-        changed = current != self.session
-        if changed:
+        ended = mine and current == NO_SESSION
+        if current != NO_SESSION and current == self._given_up:
+            current = NO_SESSION
+        else:
+            self._given_up = NO_SESSION
+        if current != self.session:
             self.holder.open(NO_SESSION)
             self.holder.use(LeaseTimes(table.lease_ttl_ms))
             self.holder.open(current)
             self._released.clear()
-        if mine and current == NO_SESSION:
+        if ended:
             self._nonce += 1
             self._ask_again_ms = 0
         self.holder.applied(table.applied_index)
         self._forget_heard(table)
-        return changed
 
     def released(self, epochs: Iterable[tuple[PartitionId, Epoch]]) -> None:
         """Report these epochs: nothing will be admitted under them again."""
@@ -114,14 +118,15 @@ class OwnSession:
         record = table.members.get(self.me)
         if record is None:
             return None
+        if self._given_up != NO_SESSION:
+            return self._ask(CloseSession(self._given_up), now_ms, wall_unix_ms)
         if self._closing:
-            if self.session == NO_SESSION:
-                return None
-            return self._ask(CloseSession(self.session), now_ms, wall_unix_ms)
-        if self.session != NO_SESSION:
-            return self._renew(now_ms, table, worker_ready=worker_ready, load=load)
-        if record.intent is Intent.REMOVE:
             return None
+        if self.session != NO_SESSION:
+            if record.intent is Intent.REMOVE and self.me not in table.owner:
+                self._give_up()
+                return None
+            return self._renew(now_ms, table, worker_ready=worker_ready, load=load)
         return self._ask(self._open_command(record.last_session), now_ms, wall_unix_ms)
 
     def renewal_due(self, now_ms: int, *, worker_ready: bool) -> bool:
@@ -131,6 +136,14 @@ class OwnSession:
             or self._said != (worker_ready, self.draining)
             or self.holder.renewal_due(now_ms)
         )
+
+    def _give_up(self) -> None:
+        """Use the session no more, whatever the table still says, and have it closed: a grant
+        that is on its way must not be served while the log ends the session.
+        """
+        self._given_up = self.session
+        self.holder.open(NO_SESSION)
+        self._ask_again_ms = 0
 
     def _renew(
         self,

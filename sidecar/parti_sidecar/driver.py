@@ -429,7 +429,7 @@ class Driver:
         return reading(self.member, self._table_meter, lease_clock_ms())
 
     def _forget_member(self, member: MemberId) -> None:
-        self._hints.pop(member, None)
+        """End the links; the hint stays, so that the member can still be told that it is out."""
         if self.links is not None:
             self.links.forget(member)
 

@@ -1,9 +1,13 @@
 """Runs a pure member (its heart) on the event loop: turns, disk, peers, time.
 
 A turn takes everything that came in since the last one, so that all of it shares one disk job and
-one frame per peer. Effects are executed in this order: jobs are handed to the storage thread, then
-frames and snapshots to the peer links, then outcomes to callers. Ticks are not caught up after a
-pause: a process that slept must not let several election timeouts pass at once.
+one frame per peer. Effects are executed in this order: jobs are handed to the storage thread,
+outcomes are told to callers, then frames go to the peer links. Frames wait until the callers have
+run: what those propose next leaves in the same frames as the news of what was committed, which
+halves the frames of a busy group. Nothing in a frame depends on a job of its own turn.
+
+Ticks are not caught up after a pause: a process that slept must not let several election timeouts
+pass at once.
 """
 
 from __future__ import annotations
@@ -16,7 +20,7 @@ from typing import Any, Protocol
 from parti_raft.codec import encode_message
 from parti_raft.replica_values import PersistJob
 from parti_raft.types import LogIndex, MemberId, Message, Snapshot
-from parti_shard.effects import Effects
+from parti_shard.effects import Effects, PeerFrame
 from parti_sidecar.storage.base import Storage, WriteBatch
 from parti_sidecar.storage.writer import CommitStats, StorageWriter
 
@@ -141,6 +145,8 @@ class Engine:
         self._fail = fail
         self._loop: Loop = asyncio.get_running_loop() if loop is None else loop
         self._due = False
+        self._frames: dict[MemberId, PeerFrame] = {}  # wait for `_send_frames`
+        self._sending = False
         self._ended = False
         self._timer: Timer | None = None
         self._writer = open_writer(
@@ -206,11 +212,29 @@ class Engine:
         for job in effects.jobs:
             batch = WriteBatch(job.hard_state, job.entries, job.snapshot, job.compact_to)
             self._writer.submit(batch, job)
-        for member, frame in effects.frames.items():
-            self._links.send(member, frame.raft, frame.session)
+        self._deliver(effects)
         for message in effects.snapshots:
             self._send_snapshot(message)
-        self._deliver(effects)
+        for member, frame in effects.frames.items():
+            self._add_frame(member, frame)
+        if self._frames and not self._sending:
+            self._sending = True
+            self._loop.call_soon(self._send_frames)
+
+    def _add_frame(self, member: MemberId, frame: PeerFrame) -> None:
+        waiting = self._frames.setdefault(member, frame)
+        if waiting is not frame:
+            waiting.raft += frame.raft
+            waiting.session += frame.session
+
+    def _send_frames(self) -> None:
+        """The callers have run; if they asked for something, it shares the frames."""
+        if self._due:
+            self._turn()
+        self._sending = False
+        frames, self._frames = self._frames, {}
+        for member, frame in frames.items():
+            self._links.send(member, frame.raft, frame.session)
 
     def _send_snapshot(self, message: Message) -> None:
         snapshot = message.snapshot
