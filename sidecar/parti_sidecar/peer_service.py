@@ -15,9 +15,11 @@ import grpc.aio
 
 from parti_proto import peer_pb2
 from parti_shard.errors import Executed, Failure, PartiError, Reason
-from parti_shard.ids import MemberId
+from parti_shard.ids import NO_MEMBER, MemberId
 from parti_shard.router import Router
 from parti_shard.streams import INBOUND, Destination
+from parti_sidecar.admin_values import refuse
+from parti_sidecar.config_kinds import BadValueError, DialAddress, Kind, Text
 from parti_sidecar.frames import forward_batch, forward_results
 from parti_sidecar.handshakes import ACCEPTED, accept_handshake
 from parti_sidecar.host import Applicant, Host
@@ -39,6 +41,8 @@ FRAMES = "Peer.Frames"
 FORWARD = "Peer.Forward"
 SNAPSHOT = "Peer.Snapshot"
 JOIN_METHOD = "/parti.v1.Peer/Join"
+# What an applicant says of itself is held to what the settings of a member allow.
+_APPLICANT_KINDS: dict[str, Kind] = {"name": Text(253), "zone": Text(253), "address": DialAddress()}
 
 
 class PeerService:
@@ -90,6 +94,7 @@ class PeerService:
         """Take a new member in, or let the leader do it."""
         if self._host.member is None:
             raise PartiError(NOT_READY)
+        _check_applicant(request)
         if not self._leader_calls.leads_here():
             return await self._leader_calls.carry(JOIN_METHOD, request, peer_pb2.JoinReply, context)
         admission = await self._host.admit(
@@ -147,6 +152,19 @@ class PeerService:
             text = "a newer stream of the same member took the place of this one"
             raise PartiError(Failure(Reason.CONFLICT, Executed.UNKNOWN, text))
         working.result()
+
+
+def _check_applicant(request: peer_pb2.JoinRequest) -> None:
+    """Refuse what no member can be: the log would carry it to everybody, for ever."""
+    if request.member_id == NO_MEMBER:
+        refuse(Reason.INVALID_ARGUMENT, "member_id is 0, which means nobody")
+    for setting, kind in _APPLICANT_KINDS.items():
+        try:
+            kind.parse(getattr(request, setting))
+        except BadValueError as error:
+            refuse(Reason.INVALID_ARGUMENT, f"{setting} {error}")
+    if not request.address:
+        refuse(Reason.INVALID_ARGUMENT, "address is empty: nobody could reach this member")
 
 
 class _InboundStream:

@@ -148,7 +148,8 @@ async def test_a_handler_that_does_not_end_is_cancelled(
     cancelled: list[str] = []
     monkeypatch.setattr(node.host, "admit", stuck)
     async with Client(node.bound.peer) as client:
-        call = client.open("Peer.Join", peer_pb2.JoinRequest())
+        request = peer_pb2.JoinRequest(member_id=7, name="seven", address="10.0.0.7:5101")
+        call = client.open("Peer.Join", request)
         await until(lambda: node.meter.requests["Peer.Join"], "the request")
         call.cancel()
         await until(lambda: cancelled, "the cancellation that was swallowed")
