@@ -22,6 +22,7 @@ from google.protobuf.message_factory import GetMessageClass
 from parti_shard.errors import Executed, Failure, PartiError, Reason
 from parti_sidecar.rpc_meter import RpcMeter
 from parti_sidecar.status import INTERNAL_TEXT, abort
+from parti_sidecar.streams import decoded_or_stand_in, require_decoded
 
 log = logging.getLogger(__name__)
 
@@ -77,7 +78,7 @@ class RpcGuard:
         }[reads, writes]
         return make(
             streaming if reads else unary,
-            request_deserializer=GetMessageClass(method.input_type).FromString,
+            request_deserializer=decoded_or_stand_in(GetMessageClass(method.input_type)),
             response_serializer=GetMessageClass(method.output_type).SerializeToString,
         )
 
@@ -89,6 +90,7 @@ class RpcGuard:
             started = self.meter.begin(rpc)
             outcome = "CANCELLED"
             try:
+                require_decoded(arguments[0])
                 reply = await inner(*arguments)
                 outcome = ""
             except PartiError as error:

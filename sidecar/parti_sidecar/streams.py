@@ -18,6 +18,7 @@ from typing import Any, Generic, TypeVar
 
 import grpc
 import grpc.aio
+from google.protobuf.message import DecodeError, Message
 
 from parti_shard.errors import Executed, Failure, MalformedFrameError, PartiError, Reason
 
@@ -140,10 +141,33 @@ async def stop_tasks(tasks: tuple[asyncio.Task[Any], ...]) -> None:
     await asyncio.wait(tasks)
 
 
+class Undecodable:
+    """Stands for bytes that are no message: gRPC takes what a deserializer raises for our bug."""
+
+
+def decoded_or_stand_in(message: type[Message]) -> Callable[[bytes], Message | Undecodable]:
+    """A deserializer of bytes that strangers sent."""
+
+    def decode(data: bytes) -> Message | Undecodable:
+        try:
+            return message.FromString(data)
+        except DecodeError:
+            return Undecodable()
+
+    return decode
+
+
+def require_decoded(message: Any) -> Any:
+    """The message. Raises MalformedFrameError for the stand-in."""
+    if isinstance(message, Undecodable):
+        raise MalformedFrameError("these bytes are no message of this call")
+    return message
+
+
 async def read_frame(source: Any) -> Any | None:
     """Read the next frame of a call or handler context; None when the stream is over."""
     frame = await source.read()
-    return None if frame is grpc.aio.EOF else frame
+    return None if frame is grpc.aio.EOF else require_decoded(frame)
 
 
 async def read_within(source: Any, limit_ms: int) -> Any | None:
