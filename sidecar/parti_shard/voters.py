@@ -1,7 +1,9 @@
 """Who votes: carries out, at the leader, what `membership` finds right. One change at a time.
 
 Consensus marks a member as recently active when it answers, and takes the mark back once per
-election timeout; so a member counts as live for a while after it was seen marked.
+election timeout; so a member counts as live for a while after it was seen marked. It also marks
+members that it has just added, so only one whose log has been proven to match in this term counts
+at all: a member that never answered must not become a vote that a majority then needs.
 """
 
 from __future__ import annotations
@@ -107,7 +109,7 @@ class Voters:
             intent=record.intent,
             match=LogIndex(progress.match_index if progress is not None else 0),
             heard_ms_ago=now_ms - active_at_ms,
-            live=progress is not None and now_ms - active_at_ms < LIVE_FOR_MS,
+            live=_proven(progress) and now_ms - active_at_ms < LIVE_FOR_MS,
             session_open=record.session != 0,
             owns_partitions=member in self._table.owner,
         )
@@ -127,6 +129,11 @@ class Voters:
             if not progress.is_learner and member != self._replica.member
         ]
         return max(heirs)[2] if heirs else NO_MEMBER
+
+
+def _proven(progress: ProgressStatus | None) -> bool:
+    """It has answered this leader in this term: before that nothing is known of its log."""
+    return progress is not None and progress.match_index > 0
 
 
 def _changes(action: Promote | Demote | Replace | Remove) -> tuple[SingleChange, ...]:
