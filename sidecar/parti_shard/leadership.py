@@ -48,6 +48,17 @@ class RoundTag:
 OwnTag = BatchTag | RemoteTag | VotersTag  # outcomes of these are Leadership's
 
 
+def check_said(sender: MemberId, frame: Renew | Propose) -> None:
+    """Whether a member may say this to its leader. Raises MalformedFrameError."""
+    if isinstance(frame, Renew):
+        if frame.member != sender:
+            raise MalformedFrameError(f"member {sender:016x} renews for {frame.member:016x}")
+        return
+    _, commands = decode_batch(frame.batch)
+    if not all(isinstance(command, FORWARDABLE) for command in commands):
+        raise MalformedFrameError("a command that only a leader may propose was handed over")
+
+
 class Leadership:
     """One per member, idle while another one leads. `send` says something to a member."""
 
@@ -91,13 +102,11 @@ class Leadership:
         self._attention = True
 
     def receive(self, sender: MemberId, frame: Renew | Propose, now_ms: int) -> None:
-        """Take what a member says to its leader."""
+        """Take what a member says to its leader; `check_said` has passed it."""
         self._attention = True
         if isinstance(frame, Propose):
             self._take_over(sender, frame)
             return
-        if frame.member != sender:
-            raise MalformedFrameError(f"member {sender:016x} renews for {frame.member:016x}")
         refusal = self.coordinator.renewal(frame, now_ms)
         if refusal is not None:
             self._send(sender, RenewRefused(frame.seq, frame.session, refusal))
@@ -130,6 +139,10 @@ class Leadership:
         for member, answer in self.keeper.confirmed(tag.context, read_index, now_ms):
             self._send(member, answer)
 
+    def round_lost(self, tag: RoundTag) -> None:
+        """Nobody will confirm it any more: others may begin in its place."""
+        self.keeper.round_lost(tag.context)
+
     # --- outputs -----------------------------------------------------------------------------
 
     def act(self, now_ms: int) -> None:
@@ -147,9 +160,6 @@ class Leadership:
 
     def _take_over(self, sender: MemberId, frame: Propose) -> None:
         tag = RemoteTag(sender, frame.request_id)
-        _, commands = decode_batch(frame.batch)
-        if not all(isinstance(command, FORWARDABLE) for command in commands):
-            raise MalformedFrameError("a command that only a leader may propose was handed over")
         if not self._term:
             self._answer(tag, Reason.NO_LEADER, Outcome(), LogIndex(0))
         elif sender not in self._table.members:

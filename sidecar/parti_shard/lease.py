@@ -284,6 +284,11 @@ class LeaseKeeper:
         self.stats.acknowledged += len(answers)
         return answers
 
+    def round_lost(self, context: bytes) -> None:
+        """Forget a round that will not be confirmed; the holders renew again by themselves."""
+        if self._rounds.pop(context, None) is not None:
+            self.stats.rounds_lost += 1
+
     def stop(self, session: SessionId) -> None:
         """Answer this session never again; it becomes expirable when its lease must be over."""
         kept = self._kept.get(session)

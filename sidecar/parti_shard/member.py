@@ -2,9 +2,9 @@
 
 The asyncio driver and the simulator run this same object. Events go in as method calls, `turn`
 gives the effects. In a turn everything that follows from the events is worked off in this order:
-what this member has to say to the leader, what it has to do as the leader, the replica, and then
-what was applied: the router learns of the table before it sees any other input, and the lease
-counts only for what is applied.
+what this member has to do as the leader, the replica, what was applied (the router learns of the
+table before it sees any other input, and the lease counts only for what is applied), and then what
+this member has to say to the leader, which so rests on all that is known here.
 
 Members that are not the leader talk to it with `wire` frames; a leader's own frames take the same
 way without leaving the process.
@@ -21,12 +21,12 @@ from parti_raft.replica import Replica
 from parti_raft.replica_values import Drop, PersistJob, ReplicaLimits, RestoredState, Turn
 from parti_raft.types import Message, MessageType
 from parti_shard.codec import encode_member
-from parti_shard.commands import NewMember
+from parti_shard.commands import NewMember, Rejection
 from parti_shard.coordinator import Coordinator
 from parti_shard.effects import Effects, Event
 from parti_shard.errors import Executed, Failure, MalformedFrameError, Reason
 from parti_shard.ids import NO_MEMBER, MemberId
-from parti_shard.leadership import Leadership, OwnTag, RoundTag
+from parti_shard.leadership import Leadership, OwnTag, RoundTag, check_said
 from parti_shard.lease import RenewAck
 from parti_shard.limits import RouterLimits
 from parti_shard.machine import TableMachine
@@ -146,7 +146,7 @@ class Member:
     ) -> None:
         """Take one frame of a peer; raises MalformedFrameError, then nothing of it counts."""
         messages = [self._checked(sender, data) for data in raft]
-        frames = [decode_frame(data) for data in session]
+        frames = [_checked_frame(sender, data) for data in session]
         self.replica.receive(messages)
         for frame in frames:
             self._hear(sender, frame, now_ms)
@@ -193,9 +193,9 @@ class Member:
         """Work until nothing is left to do without outside help."""
         for _ in range(TURN_ROUNDS_MAX):
             self.collect_router_news(now_ms)
-            self._speak(now_ms)
             self.leadership.act(now_ms)
             moved = self._take(self.replica.turn(), now_ms)
+            self._speak(now_ms)
             moved |= self._hear_own(now_ms)
             if not moved:
                 break
@@ -250,12 +250,13 @@ class Member:
         if isinstance(frame, Renew | Propose):
             self.leadership.receive(sender, frame, now_ms)
         elif isinstance(frame, RenewAck | RenewRefused):
-            self.session.answered(frame)
+            self.session.answered(frame, now_ms)
             self._tell_lease(now_ms)
         elif frame.reason is Reason.UNKNOWN_MEMBER and self.me in self.table.members:
             # The leader's table is complete: this member was taken out and is told nothing more.
             self._effects.removed = True
-        elif frame.reason is not Reason.OK:
+        elif frame.reason is not Reason.OK or frame.rejection is Rejection.WRONG_SESSION:
+            # Either it did not reach the log, or this table was not complete when it was asked.
             self.session.request_refused(now_ms)
 
     def _checked(self, sender: MemberId, data: bytes) -> Message:
@@ -303,7 +304,9 @@ class Member:
             failure = Failure(Reason.CONNECTION_LOST, Executed.UNKNOWN, "the outcome is not known")
             own |= self._fail(tag, failure)
         for tag in turn.reads_dropped:
-            if not isinstance(tag, RoundTag):
+            if isinstance(tag, RoundTag):
+                self.leadership.round_lost(tag)
+            else:
                 failure = Failure(Reason.NO_LEADER, Executed.NO, "no majority confirmed the read")
                 self._effects.failed.append((tag, failure))
         return own
@@ -354,6 +357,7 @@ class Member:
     def _leader_changed(self) -> None:
         self._leader_seen = self.replica.leader
         self.leader_changes += 1
+        self.session.leader_changed()
         self._event("leader changed", leader=_hex(self._leader_seen), term=self.replica.raw.term)
 
     def _session_changed(self) -> None:
@@ -373,12 +377,19 @@ class Member:
         for member in self._members_seen - members:
             self._event("member removed", id=_hex(member))
             self._effects.members_gone.append(member)
-        if self.me in self._members_seen - members:
-            self._effects.removed = True
+        if self.table.partitions and self.me not in members:
+            self._effects.removed = True  # also when this run begins with such a table
         self._members_seen = members
 
     def _event(self, sentence: str, /, **details: object) -> None:
         self._effects.events.append(Event(sentence, details))
+
+
+def _checked_frame(sender: MemberId, data: bytes) -> Frame:
+    frame = decode_frame(data)
+    if isinstance(frame, Renew | Propose):
+        check_said(sender, frame)
+    return frame
 
 
 def _hex(member: MemberId) -> str:

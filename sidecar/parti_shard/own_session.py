@@ -14,13 +14,13 @@ from dataclasses import dataclass
 from parti_shard.codec import encode_batch
 from parti_shard.commands import CloseSession, Command, Intent, OpenSession
 from parti_shard.ids import NO_SESSION, Epoch, MemberId, PartitionId, SessionId
-from parti_shard.lease import LeaseHolder, RenewAck
+from parti_shard.lease import LeaseHolder, RenewAck, RenewRefusal
 from parti_shard.limits import LeaseTimes
 from parti_shard.table import Table
 from parti_shard.wire import Propose, Renew, RenewRefused
 
 REQUEST_AGAIN_MS = 500  # a session that was asked for and did not come is asked for again
-REFUSED_AGAIN_MS = 50  # the same after a leader that does not lead yet, or not any more
+REFUSED_AGAIN_MS = 50  # what a leader refused that does not lead yet, or not any more, likewise
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +51,7 @@ class OwnSession:
         self._requests = 0
         self._released: dict[PartitionId, Epoch] = {}
         self._said = (False, False)  # worker ready, draining: as said last
-        self._urgent = False
+        self._renew_from_ms: int | None = None  # wanted earlier than in its turn
 
     @property
     def session(self) -> SessionId:
@@ -66,7 +66,15 @@ class OwnSession:
     def close(self) -> None:
         """End the session and open no other."""
         self._closing = True
-        self._give_up()
+        if self.session != NO_SESSION:
+            self._give_up()
+
+    def leader_changed(self) -> None:
+        """Speak to the new leader at once: it knows nothing of this member, and the election may
+        have used up most of the lease.
+        """
+        self._renew_from_ms = 0
+        self._ask_again_ms = 0
 
     def follow(self, table: Table) -> None:
         """Take note of what was applied."""
@@ -92,17 +100,19 @@ class OwnSession:
     def released(self, epochs: Iterable[tuple[PartitionId, Epoch]]) -> None:
         """Report these epochs: nothing will be admitted under them again."""
         self._released.update(epochs)
-        self._urgent = self._urgent or bool(self._released)
+        self._renew_from_ms = 0
 
-    def answered(self, answer: RenewAck | RenewRefused) -> None:
+    def answered(self, answer: RenewAck | RenewRefused, now_ms: int) -> None:
         """Take the leader's answer to a renewal."""
         if isinstance(answer, RenewAck):
             self.holder.acknowledged(answer.seq, answer.session, answer.read_index)
-        else:
-            self.refused += 1
+            return
+        self.refused += 1
+        if answer.reason is RenewRefusal.NOT_LEADER and self._renew_from_ms is None:
+            self._renew_from_ms = now_ms + REFUSED_AGAIN_MS
 
     def request_refused(self, now_ms: int) -> None:
-        """The request certainly did not reach the log: ask again soon."""
+        """The request changed nothing, and another one may: ask again soon."""
         self._ask_again_ms = min(self._ask_again_ms, now_ms + REFUSED_AGAIN_MS)
 
     def next_frame(
@@ -118,21 +128,21 @@ class OwnSession:
         record = table.members.get(self.me)
         if record is None:
             return None
+        leaving = record.intent is Intent.REMOVE and self.me not in table.owner
+        if self.session != NO_SESSION and (self._closing or leaving):
+            self._give_up()
         if self._given_up != NO_SESSION:
             return self._ask(CloseSession(self._given_up), now_ms, wall_unix_ms)
         if self._closing:
             return None
         if self.session != NO_SESSION:
-            if record.intent is Intent.REMOVE and self.me not in table.owner:
-                self._give_up()
-                return None
             return self._renew(now_ms, table, worker_ready=worker_ready, load=load)
         return self._ask(self._open_command(record.last_session), now_ms, wall_unix_ms)
 
     def renewal_due(self, now_ms: int, *, worker_ready: bool) -> bool:
         """Whether a renewal is wanted now: in time, or because there is something to report."""
         return self.session != NO_SESSION and (
-            self._urgent
+            (self._renew_from_ms is not None and now_ms >= self._renew_from_ms)
             or self._said != (worker_ready, self.draining)
             or self.holder.renewal_due(now_ms)
         )
@@ -155,7 +165,7 @@ class OwnSession:
     ) -> Renew | None:
         if not self.renewal_due(now_ms, worker_ready=worker_ready):
             return None
-        self._urgent = False
+        self._renew_from_ms = None
         self._said = (worker_ready, self.draining)
         return Renew(
             session=self.session,
