@@ -30,8 +30,15 @@ _HOPELESS = (Reason.WRONG_CLUSTER, Reason.PROTOCOL_VERSION, Reason.INVALID_ARGUM
 _log = logging.getLogger(__name__)
 
 
+class CannotJoinError(Exception):
+    """The cluster that answered will never take this member in."""
+
+    def __init__(self, address: str, failure: Failure) -> None:
+        super().__init__(f"refused by {address}: {failure.reason.name}: {failure.message}")
+
+
 async def join(addresses: Sequence[str], request: peer_pb2.JoinRequest) -> Admission:
-    """Ask one address after the other until one answers yes. Raises PartiError if none ever can."""
+    """Ask one address after the other until one answers yes. Raises CannotJoinError."""
     backoff = Backoff()
     while True:
         for address in addresses:
@@ -40,7 +47,7 @@ async def join(addresses: Sequence[str], request: peer_pb2.JoinRequest) -> Admis
             except PartiError as error:
                 failure = error.failure
                 if failure.reason in _HOPELESS:
-                    raise
+                    raise CannotJoinError(address, failure) from error
                 _report(address, failure)
         await asyncio.sleep(backoff.next_ms(refused=False) / 1000)
 

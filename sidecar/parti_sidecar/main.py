@@ -5,7 +5,7 @@ What goes wrong is one line on standard error and an exit code:
 - 0: ended as asked (also a drain that ran out of time)
 - 1: failed; the log has the reason and its traceback
 - 2: cannot start like this: settings, an occupied address, a data directory that another process
-  uses, that belongs to another cluster or that cannot be used
+  uses, that belongs to another cluster or that cannot be used; a cluster to join that refuses
 - 3: the stored state is damaged; the directory must be emptied and the member rejoin as a new one
 - 128 + N: left at once on a second signal N
 
@@ -110,6 +110,7 @@ def _run_process(config: SidecarConfig, storage: Storage, stored: StoredState) -
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     from parti_sidecar.assembly import Sidecar  # noqa: PLC0415 - see open_storage
     from parti_sidecar.driver import Driver  # noqa: PLC0415
+    from parti_sidecar.joining import CannotJoinError  # noqa: PLC0415
     from parti_sidecar.meters import Meters  # noqa: PLC0415
     from parti_sidecar.transport import BindError  # noqa: PLC0415
 
@@ -125,6 +126,8 @@ def _run_process(config: SidecarConfig, storage: Storage, stored: StoredState) -
     except CorruptState as error:
         return _complain([str(error)], EXIT_DAMAGED)
     except Exception as error:  # noqa: BLE001 - the end of the process, whatever it is
+        if isinstance(error.__cause__, CannotJoinError):
+            return _complain([f"join: {error.__cause__}"])
         event(_log, "process failed", level=logging.ERROR, error=error)
         return _complain([f"{type(error).__name__}: {error}"], EXIT_FAILED)
     return 0
