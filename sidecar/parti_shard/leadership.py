@@ -77,12 +77,17 @@ class Leadership:
         self._send = send
         self._wall_unix_ms = wall_unix_ms
         self._term = 0  # of the leadership that is in force; 0: none
+        self._followed_index = LogIndex(0)
         self._attention = False
 
     # --- inputs ----------------------------------------------------------------------------
 
     def follow(self, changed: Sequence[PartitionId], now_ms: int) -> None:
-        """Take note of leadership and of what was applied."""
+        """Take note of leadership and of what was applied.
+
+        What did not reach the log is decided anew at the next input or tick, never in the same
+        turn: while leadership is handed over nothing gets in, and the turn would not end.
+        """
         replica = self._replica
         term = replica.raw.term if replica.leads_with_own_entry else 0
         if term != self._term:
@@ -93,9 +98,10 @@ class Leadership:
                 self.keeper.use(LeaseTimes(self._table.lease_ttl_ms))
                 self.coordinator.became_leader(now_ms)
                 self.voters.became_leader(now_ms)
-        elif term:
+        elif term and self._table.applied_index != self._followed_index:
             self.coordinator.table_changed(changed, now_ms)
             self._attention = True
+        self._followed_index = self._table.applied_index
 
     def tick(self) -> None:
         """Time has passed: deadlines may be due."""
