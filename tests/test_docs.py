@@ -106,6 +106,26 @@ def test_the_drift_check_notices_a_change_inside_a_section_only(tmp_path: Path) 
     assert [path.name for path in render_docs.stale(tmp_path)] == ["metrics.md"]
 
 
+def test_the_tool_compares_on_request_and_rewrites_otherwise(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    page = tmp_path / "page.md"
+    before = "Words.\n<!-- generated: partition-life -->\nold\n<!-- end -->\n"
+    page.write_text(before)
+    monkeypatch.setattr(render_docs, "DOCS", tmp_path)
+    monkeypatch.setattr(sys, "argv", ["render_docs.py", "--check"])
+    with pytest.raises(SystemExit) as ended:
+        render_docs.main()
+    assert ended.value.code == 1
+    assert "page.md" in capsys.readouterr().out
+    assert page.read_text() == before
+    monkeypatch.setattr(sys, "argv", ["render_docs.py"])
+    render_docs.main()
+    assert page.read_text().startswith("Words.\n<!-- generated: partition-life -->\n\n```mermaid")
+    monkeypatch.setattr(sys, "argv", ["render_docs.py", "--check"])
+    render_docs.main()
+
+
 def test_a_section_nobody_knows_is_refused() -> None:
     with pytest.raises(KeyError):
         render_docs.rendered("<!-- generated: weather -->\n<!-- end -->\n")
@@ -143,6 +163,13 @@ def test_commands_on_the_page_can_be_typed(page: Path) -> None:
     assert [
         f"{line}: {why}" for line in commands(page, "parti") if (why := wrong_command(line))
     ] == []
+
+
+def test_commands_are_found_in_sessions_and_in_prose() -> None:
+    assert ["dev", "kill", "m3"] in commands(ROOT / "README.md", "parti")
+    operations = render_docs.DOCS / "operations.md"
+    assert ["explain", "PARTITION"] in commands(operations, "parti")
+    assert any("--bootstrap" in line for line in commands(operations, "parti-sidecar"))
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

@@ -172,6 +172,10 @@ def test_rule_lets_a_good_sample_pass(rule: Rule, text: str) -> None:
     assert rule(text) == []
 
 
+def test_complaints_name_their_file() -> None:
+    assert _broken(rules.long_file, {"a.py": "", "b.py": "x = 1\n" * 501}) == ["b.py: 501 lines"]
+
+
 def test_a_broken_link_is_noticed() -> None:
     pages = {"b.md": "# Second page\n\n## Its `part`\n"}
     text = "# First\n[a](b.md) [b](b.md#its-part) [c](#first) [d](https://localhost/x)\n"
