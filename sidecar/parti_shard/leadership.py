@@ -152,8 +152,12 @@ class Leadership:
     # --- outputs -----------------------------------------------------------------------------
 
     def act(self, now_ms: int) -> None:
-        """Propose what has to be proposed, ask for the read round that renewals wait for."""
-        if not self._attention or not self._term:
+        """Propose what has to be proposed, ask for the read round that renewals wait for.
+
+        What came in since `follow` may have ended the leadership: then nothing more is done in
+        its name, least of all a read round, which would go to the next leader.
+        """
+        if not self._attention or not self._in_force():
             return
         self._attention = False
         for commands in self.coordinator.turn(now_ms):
@@ -163,6 +167,10 @@ class Leadership:
         if context is not None:
             self._replica.read(RoundTag(context))
         self.voters.act(now_ms)
+
+    def _in_force(self) -> bool:
+        replica = self._replica
+        return self._term != 0 and replica.is_leader and replica.raw.term == self._term
 
     def _take_over(self, sender: MemberId, frame: Propose) -> None:
         tag = RemoteTag(sender, frame.request_id)
