@@ -88,6 +88,7 @@ class Replica:
             machine.restore(restored.snapshot.index, restored.snapshot.data)
         self._snapshot_index = restored.snapshot.index
         self._voted = (restored.hard_state.term, restored.hard_state.vote)
+        self._unwritten: HardState | None = None  # the commit index has moved since the last job
         self.raw = RawNode(self._config(random_timeout), self._log)
 
     def _config(self, random_timeout: Callable[[int, int], int]) -> Config:
@@ -315,6 +316,9 @@ class Replica:
         if not message.entries and message.snapshot is None and not self._is_new_vote(state):
             self._persist_nothing(state, message.responses)
             return
+        if state is None:
+            state = self._unwritten
+        self._unwritten = None
         job = PersistJob(
             hard_state=state,
             entries=message.entries,
@@ -334,8 +338,13 @@ class Replica:
     def _persist_nothing(self, state: HardState | None, responses: list[Message]) -> None:
         """Only the commit index moved: no write of its own, but its place in the order.
 
-        A restart may find an older commit index, which Raft allows: it is learned again.
+        A restart may find an older commit index; it is learned again. But an entry must never be
+        on disk without the commit index that was known when it came: whoever holds a membership
+        change knows by that index that the change before it is in force. Without it a restart
+        could campaign in a membership two changes old, whose majority need not meet the present.
         """
+        if state is not None:
+            self._unwritten = state
         if self._jobs:
             last = self._jobs[-1]
             last.responses.extend(responses)
