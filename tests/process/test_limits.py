@@ -65,7 +65,10 @@ async def test_a_deadline_passes_while_parked(tmp_path: Path) -> None:
             waited = await asyncio.gather(
                 *(sender.send(partition=shut, timeout_s=SHORT_S) for _ in range(5))
             )
-            assert outcomes(waited) == {(Outcome.REFUSED, "DEADLINE_EXCEEDED")}
+            assert {each.reason for each in waited} == {"DEADLINE_EXCEEDED"}
+            # One at a time is sent to the owner to probe it; its time may pass on the way.
+            assert sum(each.outcome is Outcome.REFUSED for each in waited) >= len(waited) - 1
+        assert world.executions_count() == 0
         assert (await world.status("m1")).parked_messages == 0
         await asyncio.to_thread(world.cluster.start_ended)
         assert (await senders[0].send(partition=shut)).outcome is Outcome.ACKNOWLEDGED

@@ -10,6 +10,7 @@ import pytest
 
 from parti_cli.devcluster import Part
 from parti_cli.processes import is_running
+from parti_proto import app_pb2
 from tests.process.history import Outcome, Sent
 from tests.process.load import Load, Sender, settled
 from tests.process.recorder import read_executions
@@ -87,6 +88,7 @@ async def test_a_worker_that_does_not_let_go_is_cut_off(tmp_path: Path, order: s
         before = (await world.table("m1"))[stuck].epoch
         asked_at = time.monotonic()
         await world.move(stuck, "m1", asked="m1")
+        await world.wait_phase(stuck, app_pb2.PHASE_REVOKING, "m1")
         waiting = asyncio.create_task(sender.send(partition=stuck, timeout_s=20))
         assert await world.wait_owner(stuck, "m1", "m1") == before + 1
         assert time.monotonic() - asked_at > HANDOVER_MS / 1000

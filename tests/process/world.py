@@ -133,6 +133,13 @@ class World:
     async def status(self, member: str) -> admin_pb2.Status:
         return await asyncio.to_thread(self.cluster.status, member)
 
+    async def wait_phase(self, partition: int, phase: app_pb2.Phase, asked: str) -> None:
+        """Wait until a member's table shows a partition in a phase."""
+        deadline = time.monotonic() + WAIT_S
+        while (row := (await self.table(asked))[partition]).phase != phase:
+            assert time.monotonic() < deadline, f"partition {partition} is not in {phase}: {row}"
+            await asyncio.sleep(POLL_S)
+
     async def metric(self, member: str, name: str) -> float:
         """The sum of a metric's samples at one member."""
 
