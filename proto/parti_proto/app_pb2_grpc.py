@@ -67,7 +67,8 @@ class RouterServicer:
         raise NotImplementedError('Method not implemented!')
 
     def SendStream(self, request_iterator, context):
-        """Batches of messages; answers come as they are ready, in any order across partitions.
+        """Batches of messages; answers come as they are ready, in any order across partitions. A stream
+        that ends with DRAINING has answered everything that was executed.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

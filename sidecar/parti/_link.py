@@ -126,7 +126,12 @@ class Link:
         while True:
             frame = self.pending.take_frame(self.loop.time(), in_flight_max)
             if frame is not None:
-                await call.write(frame)
+                try:
+                    await call.write(frame)
+                except transport.STREAM_OVER:
+                    # The reader has answers to take yet, and then knows why the stream is over.
+                    await asyncio.sleep(limits.CLOSE_MS_MAX / 1000)
+                    raise
                 continue
             self._wake = self.loop.create_future()
             await self._wake

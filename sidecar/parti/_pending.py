@@ -208,17 +208,24 @@ class Pending:
             self.queued.append(item)
 
     def stream_lost(self, error: PartiError) -> None:
-        """Settle what was sent as unknown; idempotent messages go first on the next stream."""
+        """Settle what was sent; what may be sent again goes first on the next stream.
+
+        It may have run, unless the sidecar has ended the stream with DRAINING: then it has
+        answered everything it executed.
+        """
         lost = list(self.sent.values())
         self.sent.clear()
+        refused = error.executed is Executed.NO and error.reason is Reason.DRAINING
         again: list[Item] = []
         for item in lost:
             if item.done:
                 continue
-            item.maybe_ran = True
-            if item.idempotent and self._retry:
+            item.maybe_ran |= not refused
+            if self._retry and (refused or item.idempotent):
                 self.retries_count += 1
                 again.append(item)
+            elif refused:
+                self.settle_error(item, NotExecuted(error.message, error.reason))
             else:
                 text = f"the stream to the sidecar broke before the answer: {error.message}"
                 self.settle_error(item, UnknownOutcome(text, Reason.CONNECTION_LOST))

@@ -80,6 +80,8 @@ class Sidecar:
         if self._apis is not None:
             await self._apis.drain()
         await self._driver.drain()
+        if self._apis is not None:
+            await self._apis.leave_clients()
 
     async def stop(self) -> None:
         await self._http.stop()

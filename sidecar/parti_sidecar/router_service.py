@@ -8,6 +8,7 @@ write, or by keepalive.
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import grpc.aio
@@ -27,6 +28,9 @@ from parti_sidecar.table_watch import TableWatch
 from parti_sidecar.unary_sends import NOT_READY, Message, UnarySends
 
 WATCHERS_MAX = 64
+_LEAVING = Failure(
+    Reason.DRAINING, Executed.NO, "this sidecar ends; what it has not answered was not executed"
+)
 HALF_CLOSED_MS = 30_000  # how long answers still go to a client that sends no more
 # The router answers a little before the call's own deadline, so that the caller learns whether the
 # message ran. At most this share of the time is given away.
@@ -47,22 +51,39 @@ class RouterService:
         self._sends = sends
         self._limits = limits
         self._watchers = 0
+        self._streams: set[_ClientStream] = set()
+        self._sending = 0  # unary calls
+        self._leaving = False
+        self._left = asyncio.Event()
+
+    async def leave(self) -> None:
+        """Take no more messages and wait until all that were taken are answered."""
+        self._leaving = True
+        for stream in self._streams:
+            stream.leave()
+        self._check_left()
+        await self._left.wait()
 
     async def send(
         self, request: app_pb2.SendRequest, context: grpc.aio.ServicerContext
     ) -> app_pb2.SendReply:
         """Route one message and wait for its answer."""
         partition = target_partition(request, table_of(self._host))
-        outcome = await self._sends.send(
-            Message(
-                partition=BY_KEY if request.key else partition,
-                key=request.key,
-                payload=request.payload,
-                timeout_ms=_timeout_ms(context.time_remaining()),
-                headers=request.headers.SerializeToString(),
-                idempotent=request.idempotent,
-            )
+        message = Message(
+            partition=BY_KEY if request.key else partition,
+            key=request.key,
+            payload=request.payload,
+            timeout_ms=_timeout_ms(context.time_remaining()),
+            headers=request.headers.SerializeToString(),
+            idempotent=request.idempotent,
         )
+        self._require_staying()
+        self._sending += 1
+        try:
+            outcome = await self._sends.send(message)
+        finally:
+            self._sending -= 1
+            self._check_left()
         return app_pb2.SendReply(payload=outcome.payload, partition=partition, epoch=outcome.epoch)
 
     async def send_stream(self, context: grpc.aio.ServicerContext) -> None:
@@ -72,8 +93,14 @@ class RouterService:
             raise PartiError(NOT_READY)
         welcome = make_welcome(self._host, self._limits)
         await context.write(app_pb2.ResultFrame(welcome=welcome))
+        self._require_staying()
         stream = _ClientStream(self._host, router, self._meter, context)
-        await stream.run()
+        self._streams.add(stream)
+        try:
+            await stream.run()
+        finally:
+            self._streams.remove(stream)
+            self._check_left()
 
     async def locate(
         self, request: app_pb2.LocateRequest, _context: grpc.aio.ServicerContext
@@ -104,6 +131,14 @@ class RouterService:
             self._watchers -= 1
             watch.close()
 
+    def _require_staying(self) -> None:
+        if self._leaving:
+            raise PartiError(_LEAVING)
+
+    def _check_left(self) -> None:
+        if self._leaving and not self._streams and not self._sending:
+            self._left.set()
+
 
 class _ClientStream:
     """One open client stream."""
@@ -119,6 +154,7 @@ class _ClientStream:
         self._unanswered = 0
         self._writer: StreamWriter[Any] = StreamWriter(context.write, self._take)
         self._half_closed = False
+        self._leaving = False
 
     async def run(self) -> None:
         destination = Destination(CLIENT, self._stream)
@@ -130,9 +166,21 @@ class _ClientStream:
             self._host.remove_writer(destination)
             self._router.close_client(self._stream, self._host.now_ms())
             self._host.settle()
+        if self._leaving and self._unanswered == 0:
+            raise PartiError(_LEAVING)
+
+    def leave(self) -> None:
+        """Take nothing more, and end with DRAINING as soon as everything is answered.
+
+        The status promises the client that what has no answer was not executed.
+        """
+        self._leaving = True
+        self._end_when_answered()
 
     async def _read(self) -> None:
         while (frame := await read_frame(self._context)) is not None:
+            if self._leaving:
+                continue
             batch = send_batch(frame)
             self._unanswered += len(batch.ids)
             self._meter.frame_in(SEND_STREAM, len(batch.ids))
@@ -147,7 +195,7 @@ class _ClientStream:
             return None
         self._unanswered -= len(batch.ids)
         self._meter.frame_out(SEND_STREAM, len(batch.ids))
-        if self._half_closed:
+        if self._half_closed or self._leaving:
             self._end_when_answered()
         return result_frame(batch)
 

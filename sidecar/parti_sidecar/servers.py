@@ -66,6 +66,7 @@ class ApiServers:
         self._servers: list[grpc.aio.Server] = []
         self._health: list[health.aio.HealthServicer] = []
         self._socket: UnixSocket | None = None
+        self._router: RouterService | None = None
 
     @classmethod
     async def start(
@@ -85,6 +86,11 @@ class ApiServers:
         for servicer in self._health:
             await servicer.enter_graceful_shutdown()
 
+    async def leave_clients(self) -> None:
+        """Take no more messages of applications; wait until those taken are answered."""
+        if self._router is not None:
+            await self._router.leave()
+
     async def stop(self, *, grace_ms: int) -> None:
         """Close the ports, end the streams after the grace, wait for the handlers."""
         if self._servers:
@@ -100,7 +106,7 @@ class ApiServers:
         sends = UnarySends(host)
         calls = LeaderCalls(host)
         limits = settings.limits
-        router = RouterService(host, meter, sends, limits)
+        router = self._router = RouterService(host, meter, sends, limits)
         worker = WorkerService(
             host, meter, limits, refused_because=settings.workers_refused_because
         )

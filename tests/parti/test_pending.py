@@ -223,6 +223,21 @@ def test_lost_stream_settles_sent_ones_and_keeps_order_of_the_rest() -> None:
     assert [item.index for item in pending.queued] == [1, 2, 3]
 
 
+def test_a_stream_ended_by_a_leaving_sidecar_has_executed_nothing_unanswered() -> None:
+    leaving = NotExecuted("this sidecar ends", Reason.DRAINING)
+    pending, outcomes = sent_one()
+    pending.stream_lost(leaving)
+    assert [item.maybe_ran for item in pending.queued] == [False]
+    pending.refuse_unsent(NotExecuted("closed", Reason.DRAINING))
+    assert isinstance(outcomes.error(0), NotExecuted)
+    pending, outcomes = sent_one(retry=False)
+    pending.stream_lost(leaving)
+    assert isinstance(outcomes.error(0), NotExecuted)
+    pending, outcomes = sent_one()
+    pending.stream_lost(NotExecuted("a bad frame", Reason.MALFORMED_FRAME))
+    assert isinstance(outcomes.error(0), UnknownOutcome)
+
+
 def test_refused_unsent_idempotent_message_that_may_have_run_is_unknown() -> None:
     pending, outcomes = sent_one(idempotent=True)
     pending.stream_lost(lost())

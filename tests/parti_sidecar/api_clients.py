@@ -94,7 +94,13 @@ class EchoWorker:
         self.headers: list[bytes] = []
         self.closed = ""
         self.welcome: app_pb2.Welcome | None = None
+        self._unanswered = app_pb2.Results()
         self._task = asyncio.create_task(self._run())
+
+    async def answer_all(self) -> None:
+        """Answer what was delivered meanwhile, and from now on at once."""
+        self.answers = True
+        await self.call.write(app_pb2.WorkerFrame(results=self._unanswered))
 
     async def stop(self) -> None:
         self.call.cancel()
@@ -123,6 +129,9 @@ class EchoWorker:
         if self.answers and frame.deliver.id:
             answer.results.id.extend(frame.deliver.id)
             answer.results.payload.extend(frame.deliver.payload)
+        else:
+            self._unanswered.id.extend(frame.deliver.id)
+            self._unanswered.payload.extend(frame.deliver.payload)
         for revoke in frame.revoke:
             answer.released.add(partition=revoke.partition, epoch=revoke.epoch)
         self.closed = frame.closed or self.closed

@@ -182,6 +182,32 @@ async def test_a_half_closed_stream_still_gets_its_answers_and_ends_well(
     assert await call.code() is grpc.StatusCode.OK
 
 
+async def test_a_leaving_sidecar_answers_what_it_took_and_says_so(
+    cluster: FakeCluster, client: Client, worker: EchoWorker
+) -> None:
+    servers = cluster.nodes[0].servers
+    assert servers is not None
+    idle, busy = await _open_stream(client), await _open_stream(client)
+    worker.answers = False
+    await busy.write(app_pb2.SendFrame(id=[1], partition=[0], payload=[b"taken"]))
+    single = client.open("Router.Send", app_pb2.SendRequest(partition=1, payload=b"single"))
+    await until(lambda: len(worker.delivered) == 2, "the deliveries")
+    leaving = asyncio.create_task(servers.leave_clients())
+    failure = await ends_with(idle)
+    assert (failure.reason, failure.executed) == (Reason.DRAINING, Executed.NO)
+    await busy.write(app_pb2.SendFrame(id=[2], partition=[2], payload=[b"too late"]))
+    for refused in (app_pb2.SendRequest(partition=0), app_pb2.SendRequest(partition=1)):
+        assert (await client.fails("Router.Send", refused)).reason is Reason.DRAINING
+    assert not busy.done()
+    assert not leaving.done()
+    await worker.answer_all()
+    assert (await _read(busy)).payload == [b"taken"]
+    assert (await ends_with(busy)).reason is Reason.DRAINING
+    assert (await single).payload == b"single"
+    await asyncio.wait_for(leaving, LIMIT_S)
+    assert worker.delivered == [b"taken", b"single"]
+
+
 @pytest.mark.parametrize(
     "frame",
     [
