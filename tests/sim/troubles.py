@@ -96,7 +96,9 @@ class Troubles:
         return True
 
     def new_address(self) -> bool:
-        """It comes back elsewhere. One at a time: two that miss each other's news never meet."""
+        """A voter comes back elsewhere. One at a time: two that miss each other's news never meet.
+        A learner says nothing until it is spoken to: it needs a name that stays.
+        """
         machines = [machine for machine in self.world.machines if not machine.gone]
         members = self.world.members()
         if len(members) < len(machines) or any(
@@ -107,6 +109,10 @@ class Troubles:
         ):
             return False
         machine = self.rng.choice(machines)
+        process = machine.process
+        voters = [member.replica.conf_state.voters for _, member in members]
+        if process is None or any(process.me not in each for each in voters):
+            return False
         machine.crash(power=True)
         machine.change_address()
         self.world.revive(machine)
