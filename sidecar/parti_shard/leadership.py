@@ -16,7 +16,7 @@ from parti_shard.commands import FORWARDABLE, Command, Outcome
 from parti_shard.coordinator import Coordinator
 from parti_shard.errors import Failure, MalformedFrameError, Reason
 from parti_shard.ids import LogIndex, MemberId, PartitionId
-from parti_shard.lease import LeaseKeeper
+from parti_shard.lease import LeaseKeeper, RenewRefusal
 from parti_shard.limits import LeaseTimes
 from parti_shard.table import Table
 from parti_shard.voters import Voters, VotersTag
@@ -113,7 +113,10 @@ class Leadership:
         if isinstance(frame, Propose):
             self._take_over(sender, frame)
             return
-        refusal = self.coordinator.renewal(frame, now_ms)
+        if self._term and sender not in self._table.members:
+            refusal: RenewRefusal | None = RenewRefusal.UNKNOWN_MEMBER
+        else:
+            refusal = self.coordinator.renewal(frame, now_ms)
         if refusal is not None:
             self._send(sender, RenewRefused(frame.seq, frame.session, refusal))
 

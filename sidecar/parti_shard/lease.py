@@ -155,6 +155,7 @@ class RenewRefusal(IntEnum):
     UNKNOWN_SESSION = 2  # final only once the member's own table says that it is over
     SESSION_STOPPED = 3  # it is about to expire; open another one
     OVERLOADED = 4
+    UNKNOWN_MEMBER = 5  # it was taken out of the cluster, and nobody else tells it
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,9 +25,9 @@ from parti_shard.commands import NewMember, Rejection
 from parti_shard.coordinator import Coordinator
 from parti_shard.effects import Effects, Event
 from parti_shard.errors import Executed, Failure, MalformedFrameError, Reason
-from parti_shard.ids import NO_MEMBER, MemberId
+from parti_shard.ids import NO_MEMBER, NO_SESSION, MemberId
 from parti_shard.leadership import Leadership, OwnTag, RoundTag, check_said
-from parti_shard.lease import RenewAck
+from parti_shard.lease import RenewAck, RenewRefusal
 from parti_shard.limits import RouterLimits
 from parti_shard.machine import TableMachine
 from parti_shard.own_session import OwnSession, Profile
@@ -93,6 +93,7 @@ class Member:
         self._effects = Effects()
         self._own_frames: list[Frame] = []  # what this member says to itself
         self._leader_seen = NO_MEMBER
+        self._voters_asked = 0
         self._lease_told = (self.session.session, 0)
         self._followed_index = -1
         self._members_seen: frozenset[MemberId] = frozenset()
@@ -183,9 +184,8 @@ class Member:
         released = self.router.take_released()
         if released:
             self.session.released(released)
-        return self._leader_seen != NO_MEMBER and self.session.renewal_due(
-            now_ms, worker_ready=self.router.worker_ready
-        )
+        due = self.session.renewal_due(now_ms, worker_ready=self.router.worker_ready)
+        return due and self._listener() != NO_MEMBER
 
     # --- turns ------------------------------------------------------------------------------------
 
@@ -213,9 +213,9 @@ class Member:
         self.replica.raw.check_invariants()
 
     def _speak(self, now_ms: int) -> None:
-        """Say what is due to the leader, if there is one."""
-        leader = self.replica.leader
-        if leader == NO_MEMBER:
+        """Say what is due to whoever listens."""
+        listener = self._listener()
+        if listener == NO_MEMBER:
             return
         ready = self.router.worker_ready
         frame = self.session.next_frame(
@@ -227,7 +227,24 @@ class Member:
         )
         self._tell_lease(now_ms)  # it may have been given up just now
         if frame is not None:
-            self._say(leader, frame)
+            self._say(listener, frame)
+
+    def _listener(self) -> MemberId:
+        """The leader. Without one and without a session: the voters in turn.
+
+        A leader cannot reach a member that came back at another address, and does not try to
+        reach one that was removed. Being asked, it learns the address, or says that it is over.
+        """
+        leader = self.replica.leader
+        if leader == self.me and not self.is_leader:
+            return NO_MEMBER  # it would refuse itself
+        if leader != NO_MEMBER or self.session.session != NO_SESSION:
+            return leader
+        voters = [voter for voter in self.replica.conf_state.voters if voter != self.me]
+        if not voters:
+            return NO_MEMBER
+        self._voters_asked += 1
+        return voters[self._voters_asked % len(voters)]
 
     def _reports_load(self, now_ms: int, *, worker_ready: bool) -> bool:
         return self.table.policy.load_aware and self.session.renewal_due(
@@ -252,7 +269,9 @@ class Member:
         elif isinstance(frame, RenewAck | RenewRefused):
             self.session.answered(frame, now_ms)
             self._tell_lease(now_ms)
-        elif frame.reason is Reason.UNKNOWN_MEMBER and self.me in self.table.members:
+            if isinstance(frame, RenewRefused) and frame.reason is RenewRefusal.UNKNOWN_MEMBER:
+                self._effects.removed = True
+        elif frame.reason is Reason.UNKNOWN_MEMBER:
             # The leader's table is complete: this member was taken out and is told nothing more.
             self._effects.removed = True
         elif frame.reason is not Reason.OK or frame.rejection is Rejection.WRONG_SESSION:
