@@ -83,7 +83,7 @@ class World:
         self._order = 0
         self._requests = 0
         self.nodes: dict[MemberId, Node] = {}
-        table = first_table(voters, policy or Policy(voters_max=max(1, len(voters))))
+        table = first_table(voters, policy or Policy(voters_max=(len(voters) - 1) | 1))
         for member in voters:
             node = self.nodes[member] = Node(member, MemoryDisk())
             write_first_state(node.disk, member, voters, table)
