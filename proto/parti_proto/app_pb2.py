@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from parti_proto import errors_pb2 as parti_dot_v1_dot_errors__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x12parti/v1/app.proto\x12\x08parti.v1\x1a\x15parti/v1/errors.proto\"g\n\x07Headers\x12-\n\x06values\x18\x01 \x03(\x0b\x32\x1d.parti.v1.Headers.ValuesEntry\x1a-\n\x0bValuesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\x96\x01\n\x0bSendRequest\x12\x16\n\tpartition\x18\x01 \x01(\rH\x00\x88\x01\x01\x12\x10\n\x03key\x18\x02 \x01(\x0cH\x01\x88\x01\x01\x12\x0f\n\x07payload\x18\x03 \x01(\x0c\x12\"\n\x07headers\x18\x04 \x01(\x0b\x32\x11.parti.v1.Headers\x12\x12\n\nidempotent\x18\x05 \x01(\x08\x42\x0c\n\n_partitionB\x06\n\x04_key\">\n\tSendReply\x12\x0f\n\x07payload\x18\x01 \x01(\x0c\x12\x11\n\tpartition\x18\x02 \x01(\r\x12\r\n\x05\x65poch\x18\x03 \x01(\x04\"\x98\x01\n\tSendFrame\x12\n\n\x02id\x18\x01 \x03(\x04\x12\x11\n\tpartition\x18\x02 \x03(\r\x12\x0b\n\x03key\x18\x03 \x03(\x0c\x12\x0f\n\x07payload\x18\x04 \x03(\x0c\x12\x12\n\ntimeout_ms\x18\x05 \x03(\r\x12\x15\n\ridempotent_at\x18\x06 \x03(\r\x12\x12\n\nheaders_at\x18\x07 \x03(\r\x12\x0f\n\x07headers\x18\x08 \x03(\x0c\"\x82\x01\n\x0bResultFrame\x12\n\n\x02id\x18\x01 \x03(\x04\x12\r\n\x05\x65poch\x18\x02 \x03(\x04\x12\x0f\n\x07payload\x18\x03 \x03(\x0c\x12#\n\x06\x65rrors\x18\x04 \x03(\x0b\x32\x13.parti.v1.ItemError\x12\"\n\x07welcome\x18\x05 \x01(\x0b\x32\x11.parti.v1.Welcome\"O\n\rLocateRequest\x12\x16\n\tpartition\x18\x01 \x01(\rH\x00\x88\x01\x01\x12\x10\n\x03key\x18\x02 \x01(\x0cH\x01\x88\x01\x01\x42\x0c\n\n_partitionB\x06\n\x04_key\"c\n\x0bLocateReply\x12+\n\tpartition\x18\x01 \x01(\x0b\x32\x18.parti.v1.PartitionState\x12\x12\n\nowner_name\x18\x02 \x01(\t\x12\x13\n\x0btable_index\x18\x03 \x01(\x04\"q\n\x0ePartitionState\x12\x11\n\tpartition\x18\x01 \x01(\r\x12\r\n\x05owner\x18\x02 \x01(\x04\x12\r\n\x05\x65poch\x18\x03 \x01(\x04\x12\x1e\n\x05phase\x18\x04 \x01(\x0e\x32\x0f.parti.v1.Phase\x12\x0e\n\x06target\x18\x05 \x01(\x04\"\x13\n\x11WatchTableRequest\"\xe0\x01\n\nTableEvent\x12\x13\n\x0btable_index\x18\x01 \x01(\x04\x12\x12\n\npartitions\x18\x02 \x01(\r\x12\r\n\x05whole\x18\x03 \x01(\x08\x12)\n\x07\x63hanged\x18\x04 \x03(\x0b\x32\x18.parti.v1.PartitionState\x12;\n\x0cmember_names\x18\x05 \x03(\x0b\x32%.parti.v1.TableEvent.MemberNamesEntry\x1a\x32\n\x10MemberNamesEntry\x12\x0b\n\x03key\x18\x01 \x01(\x04\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\xa5\x01\n\x07Welcome\x12\x18\n\x10protocol_version\x18\x01 \x01(\r\x12\x12\n\ncluster_id\x18\x02 \x01(\t\x12\x11\n\tmember_id\x18\x03 \x01(\x04\x12\x13\n\x0bmember_name\x18\x04 \x01(\t\x12\x12\n\npartitions\x18\x05 \x01(\r\x12\x19\n\x11payload_bytes_max\x18\x06 \x01(\r\x12\x15\n\rin_flight_max\x18\x07 \x01(\r\"\xac\x01\n\x0bWorkerFrame\x12\x1e\n\x05hello\x18\x01 \x01(\x0b\x32\x0f.parti.v1.Hello\x12\"\n\x07started\x18\x02 \x03(\x0b\x32\x11.parti.v1.Started\x12\"\n\x07results\x18\x03 \x01(\x0b\x32\x11.parti.v1.Results\x12$\n\x08released\x18\x04 \x03(\x0b\x32\x12.parti.v1.Released\x12\x0f\n\x07\x63losing\x18\x05 \x01(\x08\"[\n\x05Hello\x12\x18\n\x10protocol_version\x18\x01 \x01(\r\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x0f\n\x07\x63redits\x18\x03 \x01(\r\x12\x19\n\x11partition_credits\x18\x04 \x01(\r\"+\n\x07Started\x12\x11\n\tpartition\x18\x01 \x01(\r\x12\r\n\x05\x65poch\x18\x02 \x01(\x04\",\n\x08Released\x12\x11\n\tpartition\x18\x01 \x01(\r\x12\r\n\x05\x65poch\x18\x02 \x01(\x04\"K\n\x07Results\x12\n\n\x02id\x18\x01 \x03(\x04\x12\x0f\n\x07payload\x18\x02 \x03(\x0c\x12#\n\x06\x65rrors\x18\x03 \x03(\x0b\x32\x13.parti.v1.ItemError\"\xec\x01\n\x0cSidecarFrame\x12\"\n\x07welcome\x18\x01 \x01(\x0b\x32\x11.parti.v1.Welcome\x12\x1e\n\x05lease\x18\x02 \x01(\x0b\x32\x0f.parti.v1.Lease\x12 \n\x06\x61ssign\x18\x03 \x03(\x0b\x32\x10.parti.v1.Assign\x12\"\n\x07\x64\x65liver\x18\x04 \x01(\x0b\x32\x11.parti.v1.Deliver\x12 \n\x06\x63\x61ncel\x18\x05 \x03(\x0b\x32\x10.parti.v1.Cancel\x12 \n\x06revoke\x18\x06 \x03(\x0b\x32\x10.parti.v1.Revoke\x12\x0e\n\x06\x63losed\x18\x07 \x01(\t\"\"\n\x05Lease\x12\x19\n\x11until_boottime_ms\x18\x01 \x01(\x04\"*\n\x06\x41ssign\x12\x11\n\tpartition\x18\x01 \x01(\r\x12\r\n\x05\x65poch\x18\x02 \x01(\x04\"=\n\x06Revoke\x12\x11\n\tpartition\x18\x01 \x01(\r\x12\r\n\x05\x65poch\x18\x02 \x01(\x04\x12\x11\n\twithin_ms\x18\x03 \x01(\r\"*\n\x06\x43\x61ncel\x12\x11\n\tpartition\x18\x01 \x01(\r\x12\r\n\x05\x65poch\x18\x02 \x01(\x04\"\x8e\x01\n\x07\x44\x65liver\x12\n\n\x02id\x18\x01 \x03(\x04\x12\x11\n\tpartition\x18\x02 \x03(\r\x12\r\n\x05\x65poch\x18\x03 \x03(\x04\x12\x0b\n\x03key\x18\x04 \x03(\x0c\x12\x0f\n\x07payload\x18\x05 \x03(\x0c\x12\x12\n\ntimeout_ms\x18\x06 \x03(\r\x12\x12\n\nheaders_at\x18\x07 \x03(\r\x12\x0f\n\x07headers\x18\x08 \x03(\x0c*<\n\x05Phase\x12\x0e\n\nPHASE_FREE\x10\x00\x12\x0f\n\x0bPHASE_OWNED\x10\x01\x12\x12\n\x0ePHASE_REVOKING\x10\x02\x32\xf7\x01\n\x06Router\x12\x32\n\x04Send\x12\x15.parti.v1.SendRequest\x1a\x13.parti.v1.SendReply\x12<\n\nSendStream\x12\x13.parti.v1.SendFrame\x1a\x15.parti.v1.ResultFrame(\x01\x30\x01\x12\x38\n\x06Locate\x12\x17.parti.v1.LocateRequest\x1a\x15.parti.v1.LocateReply\x12\x41\n\nWatchTable\x12\x1b.parti.v1.WatchTableRequest\x1a\x14.parti.v1.TableEvent0\x01\x32\x45\n\x06Worker\x12;\n\x06\x41ttach\x12\x15.parti.v1.WorkerFrame\x1a\x16.parti.v1.SidecarFrame(\x01\x30\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x12parti/v1/app.proto\x12\x08parti.v1\x1a\x15parti/v1/errors.proto\"g\n\x07Headers\x12-\n\x06values\x18\x01 \x03(\x0b\x32\x1d.parti.v1.Headers.ValuesEntry\x1a-\n\x0bValuesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\x96\x01\n\x0bSendRequest\x12\x16\n\tpartition\x18\x01 \x01(\rH\x00\x88\x01\x01\x12\x10\n\x03key\x18\x02 \x01(\x0cH\x01\x88\x01\x01\x12\x0f\n\x07payload\x18\x03 \x01(\x0c\x12\"\n\x07headers\x18\x04 \x01(\x0b\x32\x11.parti.v1.Headers\x12\x12\n\nidempotent\x18\x05 \x01(\x08\x42\x0c\n\n_partitionB\x06\n\x04_key\">\n\tSendReply\x12\x0f\n\x07payload\x18\x01 \x01(\x0c\x12\x11\n\tpartition\x18\x02 \x01(\r\x12\r\n\x05\x65poch\x18\x03 \x01(\x04\"\x98\x01\n\tSendFrame\x12\n\n\x02id\x18\x01 \x03(\x04\x12\x11\n\tpartition\x18\x02 \x03(\r\x12\x0b\n\x03key\x18\x03 \x03(\x0c\x12\x0f\n\x07payload\x18\x04 \x03(\x0c\x12\x12\n\ntimeout_ms\x18\x05 \x03(\r\x12\x15\n\ridempotent_at\x18\x06 \x03(\r\x12\x12\n\nheaders_at\x18\x07 \x03(\r\x12\x0f\n\x07headers\x18\x08 \x03(\x0c\"\x94\x01\n\x0bResultFrame\x12\n\n\x02id\x18\x01 \x03(\x04\x12\r\n\x05\x65poch\x18\x02 \x03(\x04\x12\x0f\n\x07payload\x18\x03 \x03(\x0c\x12#\n\x06\x65rrors\x18\x04 \x03(\x0b\x32\x13.parti.v1.ItemError\x12\"\n\x07welcome\x18\x05 \x01(\x0b\x32\x11.parti.v1.Welcome\x12\x10\n\x08\x64raining\x18\x06 \x01(\x08\"O\n\rLocateRequest\x12\x16\n\tpartition\x18\x01 \x01(\rH\x00\x88\x01\x01\x12\x10\n\x03key\x18\x02 \x01(\x0cH\x01\x88\x01\x01\x42\x0c\n\n_partitionB\x06\n\x04_key\"c\n\x0bLocateReply\x12+\n\tpartition\x18\x01 \x01(\x0b\x32\x18.parti.v1.PartitionState\x12\x12\n\nowner_name\x18\x02 \x01(\t\x12\x13\n\x0btable_index\x18\x03 \x01(\x04\"q\n\x0ePartitionState\x12\x11\n\tpartition\x18\x01 \x01(\r\x12\r\n\x05owner\x18\x02 \x01(\x04\x12\r\n\x05\x65poch\x18\x03 \x01(\x04\x12\x1e\n\x05phase\x18\x04 \x01(\x0e\x32\x0f.parti.v1.Phase\x12\x0e\n\x06target\x18\x05 \x01(\x04\"\x13\n\x11WatchTableRequest\"\xe0\x01\n\nTableEvent\x12\x13\n\x0btable_index\x18\x01 \x01(\x04\x12\x12\n\npartitions\x18\x02 \x01(\r\x12\r\n\x05whole\x18\x03 \x01(\x08\x12)\n\x07\x63hanged\x18\x04 \x03(\x0b\x32\x18.parti.v1.PartitionState\x12;\n\x0cmember_names\x18\x05 \x03(\x0b\x32%.parti.v1.TableEvent.MemberNamesEntry\x1a\x32\n\x10MemberNamesEntry\x12\x0b\n\x03key\x18\x01 \x01(\x04\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\xa5\x01\n\x07Welcome\x12\x18\n\x10protocol_version\x18\x01 \x01(\r\x12\x12\n\ncluster_id\x18\x02 \x01(\t\x12\x11\n\tmember_id\x18\x03 \x01(\x04\x12\x13\n\x0bmember_name\x18\x04 \x01(\t\x12\x12\n\npartitions\x18\x05 \x01(\r\x12\x19\n\x11payload_bytes_max\x18\x06 \x01(\r\x12\x15\n\rin_flight_max\x18\x07 \x01(\r\"\xac\x01\n\x0bWorkerFrame\x12\x1e\n\x05hello\x18\x01 \x01(\x0b\x32\x0f.parti.v1.Hello\x12\"\n\x07started\x18\x02 \x03(\x0b\x32\x11.parti.v1.Started\x12\"\n\x07results\x18\x03 \x01(\x0b\x32\x11.parti.v1.Results\x12$\n\x08released\x18\x04 \x03(\x0b\x32\x12.parti.v1.Released\x12\x0f\n\x07\x63losing\x18\x05 \x01(\x08\"[\n\x05Hello\x12\x18\n\x10protocol_version\x18\x01 \x01(\r\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x0f\n\x07\x63redits\x18\x03 \x01(\r\x12\x19\n\x11partition_credits\x18\x04 \x01(\r\"+\n\x07Started\x12\x11\n\tpartition\x18\x01 \x01(\r\x12\r\n\x05\x65poch\x18\x02 \x01(\x04\",\n\x08Released\x12\x11\n\tpartition\x18\x01 \x01(\r\x12\r\n\x05\x65poch\x18\x02 \x01(\x04\"K\n\x07Results\x12\n\n\x02id\x18\x01 \x03(\x04\x12\x0f\n\x07payload\x18\x02 \x03(\x0c\x12#\n\x06\x65rrors\x18\x03 \x03(\x0b\x32\x13.parti.v1.ItemError\"\xec\x01\n\x0cSidecarFrame\x12\"\n\x07welcome\x18\x01 \x01(\x0b\x32\x11.parti.v1.Welcome\x12\x1e\n\x05lease\x18\x02 \x01(\x0b\x32\x0f.parti.v1.Lease\x12 \n\x06\x61ssign\x18\x03 \x03(\x0b\x32\x10.parti.v1.Assign\x12\"\n\x07\x64\x65liver\x18\x04 \x01(\x0b\x32\x11.parti.v1.Deliver\x12 \n\x06\x63\x61ncel\x18\x05 \x03(\x0b\x32\x10.parti.v1.Cancel\x12 \n\x06revoke\x18\x06 \x03(\x0b\x32\x10.parti.v1.Revoke\x12\x0e\n\x06\x63losed\x18\x07 \x01(\t\"\"\n\x05Lease\x12\x19\n\x11until_boottime_ms\x18\x01 \x01(\x04\"*\n\x06\x41ssign\x12\x11\n\tpartition\x18\x01 \x01(\r\x12\r\n\x05\x65poch\x18\x02 \x01(\x04\"=\n\x06Revoke\x12\x11\n\tpartition\x18\x01 \x01(\r\x12\r\n\x05\x65poch\x18\x02 \x01(\x04\x12\x11\n\twithin_ms\x18\x03 \x01(\r\"*\n\x06\x43\x61ncel\x12\x11\n\tpartition\x18\x01 \x01(\r\x12\r\n\x05\x65poch\x18\x02 \x01(\x04\"\x8e\x01\n\x07\x44\x65liver\x12\n\n\x02id\x18\x01 \x03(\x04\x12\x11\n\tpartition\x18\x02 \x03(\r\x12\r\n\x05\x65poch\x18\x03 \x03(\x04\x12\x0b\n\x03key\x18\x04 \x03(\x0c\x12\x0f\n\x07payload\x18\x05 \x03(\x0c\x12\x12\n\ntimeout_ms\x18\x06 \x03(\r\x12\x12\n\nheaders_at\x18\x07 \x03(\r\x12\x0f\n\x07headers\x18\x08 \x03(\x0c*<\n\x05Phase\x12\x0e\n\nPHASE_FREE\x10\x00\x12\x0f\n\x0bPHASE_OWNED\x10\x01\x12\x12\n\x0ePHASE_REVOKING\x10\x02\x32\xf7\x01\n\x06Router\x12\x32\n\x04Send\x12\x15.parti.v1.SendRequest\x1a\x13.parti.v1.SendReply\x12<\n\nSendStream\x12\x13.parti.v1.SendFrame\x1a\x15.parti.v1.ResultFrame(\x01\x30\x01\x12\x38\n\x06Locate\x12\x17.parti.v1.LocateRequest\x1a\x15.parti.v1.LocateReply\x12\x41\n\nWatchTable\x12\x1b.parti.v1.WatchTableRequest\x1a\x14.parti.v1.TableEvent0\x01\x32\x45\n\x06Worker\x12;\n\x06\x41ttach\x12\x15.parti.v1.WorkerFrame\x1a\x16.parti.v1.SidecarFrame(\x01\x30\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -36,8 +36,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_HEADERS_VALUESENTRY']._serialized_options = b'8\001'
   _globals['_TABLEEVENT_MEMBERNAMESENTRY']._loaded_options = None
   _globals['_TABLEEVENT_MEMBERNAMESENTRY']._serialized_options = b'8\001'
-  _globals['_PHASE']._serialized_start=2385
-  _globals['_PHASE']._serialized_end=2445
+  _globals['_PHASE']._serialized_start=2403
+  _globals['_PHASE']._serialized_end=2463
   _globals['_HEADERS']._serialized_start=55
   _globals['_HEADERS']._serialized_end=158
   _globals['_HEADERS_VALUESENTRY']._serialized_start=113
@@ -49,45 +49,45 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_SENDFRAME']._serialized_start=378
   _globals['_SENDFRAME']._serialized_end=530
   _globals['_RESULTFRAME']._serialized_start=533
-  _globals['_RESULTFRAME']._serialized_end=663
-  _globals['_LOCATEREQUEST']._serialized_start=665
-  _globals['_LOCATEREQUEST']._serialized_end=744
-  _globals['_LOCATEREPLY']._serialized_start=746
-  _globals['_LOCATEREPLY']._serialized_end=845
-  _globals['_PARTITIONSTATE']._serialized_start=847
-  _globals['_PARTITIONSTATE']._serialized_end=960
-  _globals['_WATCHTABLEREQUEST']._serialized_start=962
-  _globals['_WATCHTABLEREQUEST']._serialized_end=981
-  _globals['_TABLEEVENT']._serialized_start=984
-  _globals['_TABLEEVENT']._serialized_end=1208
-  _globals['_TABLEEVENT_MEMBERNAMESENTRY']._serialized_start=1158
-  _globals['_TABLEEVENT_MEMBERNAMESENTRY']._serialized_end=1208
-  _globals['_WELCOME']._serialized_start=1211
-  _globals['_WELCOME']._serialized_end=1376
-  _globals['_WORKERFRAME']._serialized_start=1379
-  _globals['_WORKERFRAME']._serialized_end=1551
-  _globals['_HELLO']._serialized_start=1553
-  _globals['_HELLO']._serialized_end=1644
-  _globals['_STARTED']._serialized_start=1646
-  _globals['_STARTED']._serialized_end=1689
-  _globals['_RELEASED']._serialized_start=1691
-  _globals['_RELEASED']._serialized_end=1735
-  _globals['_RESULTS']._serialized_start=1737
-  _globals['_RESULTS']._serialized_end=1812
-  _globals['_SIDECARFRAME']._serialized_start=1815
-  _globals['_SIDECARFRAME']._serialized_end=2051
-  _globals['_LEASE']._serialized_start=2053
-  _globals['_LEASE']._serialized_end=2087
-  _globals['_ASSIGN']._serialized_start=2089
-  _globals['_ASSIGN']._serialized_end=2131
-  _globals['_REVOKE']._serialized_start=2133
-  _globals['_REVOKE']._serialized_end=2194
-  _globals['_CANCEL']._serialized_start=2196
-  _globals['_CANCEL']._serialized_end=2238
-  _globals['_DELIVER']._serialized_start=2241
-  _globals['_DELIVER']._serialized_end=2383
-  _globals['_ROUTER']._serialized_start=2448
-  _globals['_ROUTER']._serialized_end=2695
-  _globals['_WORKER']._serialized_start=2697
-  _globals['_WORKER']._serialized_end=2766
+  _globals['_RESULTFRAME']._serialized_end=681
+  _globals['_LOCATEREQUEST']._serialized_start=683
+  _globals['_LOCATEREQUEST']._serialized_end=762
+  _globals['_LOCATEREPLY']._serialized_start=764
+  _globals['_LOCATEREPLY']._serialized_end=863
+  _globals['_PARTITIONSTATE']._serialized_start=865
+  _globals['_PARTITIONSTATE']._serialized_end=978
+  _globals['_WATCHTABLEREQUEST']._serialized_start=980
+  _globals['_WATCHTABLEREQUEST']._serialized_end=999
+  _globals['_TABLEEVENT']._serialized_start=1002
+  _globals['_TABLEEVENT']._serialized_end=1226
+  _globals['_TABLEEVENT_MEMBERNAMESENTRY']._serialized_start=1176
+  _globals['_TABLEEVENT_MEMBERNAMESENTRY']._serialized_end=1226
+  _globals['_WELCOME']._serialized_start=1229
+  _globals['_WELCOME']._serialized_end=1394
+  _globals['_WORKERFRAME']._serialized_start=1397
+  _globals['_WORKERFRAME']._serialized_end=1569
+  _globals['_HELLO']._serialized_start=1571
+  _globals['_HELLO']._serialized_end=1662
+  _globals['_STARTED']._serialized_start=1664
+  _globals['_STARTED']._serialized_end=1707
+  _globals['_RELEASED']._serialized_start=1709
+  _globals['_RELEASED']._serialized_end=1753
+  _globals['_RESULTS']._serialized_start=1755
+  _globals['_RESULTS']._serialized_end=1830
+  _globals['_SIDECARFRAME']._serialized_start=1833
+  _globals['_SIDECARFRAME']._serialized_end=2069
+  _globals['_LEASE']._serialized_start=2071
+  _globals['_LEASE']._serialized_end=2105
+  _globals['_ASSIGN']._serialized_start=2107
+  _globals['_ASSIGN']._serialized_end=2149
+  _globals['_REVOKE']._serialized_start=2151
+  _globals['_REVOKE']._serialized_end=2212
+  _globals['_CANCEL']._serialized_start=2214
+  _globals['_CANCEL']._serialized_end=2256
+  _globals['_DELIVER']._serialized_start=2259
+  _globals['_DELIVER']._serialized_end=2401
+  _globals['_ROUTER']._serialized_start=2466
+  _globals['_ROUTER']._serialized_end=2713
+  _globals['_WORKER']._serialized_start=2715
+  _globals['_WORKER']._serialized_end=2784
 # @@protoc_insertion_point(module_scope)

@@ -75,18 +75,20 @@ class SendFrame(_message.Message):
     def __init__(self, id: _Optional[_Iterable[int]] = ..., partition: _Optional[_Iterable[int]] = ..., key: _Optional[_Iterable[bytes]] = ..., payload: _Optional[_Iterable[bytes]] = ..., timeout_ms: _Optional[_Iterable[int]] = ..., idempotent_at: _Optional[_Iterable[int]] = ..., headers_at: _Optional[_Iterable[int]] = ..., headers: _Optional[_Iterable[bytes]] = ...) -> None: ...
 
 class ResultFrame(_message.Message):
-    __slots__ = ("id", "epoch", "payload", "errors", "welcome")
+    __slots__ = ("id", "epoch", "payload", "errors", "welcome", "draining")
     ID_FIELD_NUMBER: _ClassVar[int]
     EPOCH_FIELD_NUMBER: _ClassVar[int]
     PAYLOAD_FIELD_NUMBER: _ClassVar[int]
     ERRORS_FIELD_NUMBER: _ClassVar[int]
     WELCOME_FIELD_NUMBER: _ClassVar[int]
+    DRAINING_FIELD_NUMBER: _ClassVar[int]
     id: _containers.RepeatedScalarFieldContainer[int]
     epoch: _containers.RepeatedScalarFieldContainer[int]
     payload: _containers.RepeatedScalarFieldContainer[bytes]
     errors: _containers.RepeatedCompositeFieldContainer[_errors_pb2.ItemError]
     welcome: Welcome
-    def __init__(self, id: _Optional[_Iterable[int]] = ..., epoch: _Optional[_Iterable[int]] = ..., payload: _Optional[_Iterable[bytes]] = ..., errors: _Optional[_Iterable[_Union[_errors_pb2.ItemError, _Mapping]]] = ..., welcome: _Optional[_Union[Welcome, _Mapping]] = ...) -> None: ...
+    draining: bool
+    def __init__(self, id: _Optional[_Iterable[int]] = ..., epoch: _Optional[_Iterable[int]] = ..., payload: _Optional[_Iterable[bytes]] = ..., errors: _Optional[_Iterable[_Union[_errors_pb2.ItemError, _Mapping]]] = ..., welcome: _Optional[_Union[Welcome, _Mapping]] = ..., draining: _Optional[bool] = ...) -> None: ...
 
 class LocateRequest(_message.Message):
     __slots__ = ("partition", "key")

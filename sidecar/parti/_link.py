@@ -31,6 +31,7 @@ class Link:
         self.pending = Pending(retry=retry)
         self.welcome: app_pb2.Welcome | None = None  # of the open stream
         self.connects_count = 0
+        self._draining = False  # the open stream takes nothing more; the next one does
         self._channel = channel
         self._refusal: PartiError | None = None  # why sending is pointless now
         self._changed = asyncio.Event()  # welcome or refusal changed
@@ -117,30 +118,29 @@ class Link:
         self.welcome = frame.welcome
         self.pending.payload_bytes_max = frame.welcome.payload_bytes_max
         self.connects_count += 1
+        self._draining = False
         self._refusal = None
         self._changed.set()
 
     async def _write(self, call: Any) -> None:
         assert self.welcome is not None
         in_flight_max = self.welcome.in_flight_max
-        while True:
+        while not self._draining:
             frame = self.pending.take_frame(self.loop.time(), in_flight_max)
             if frame is not None:
-                try:
-                    await call.write(frame)
-                except transport.STREAM_OVER:
-                    # The reader has answers to take yet, and then knows why the stream is over.
-                    await asyncio.sleep(limits.CLOSE_MS_MAX / 1000)
-                    raise
+                await call.write(frame)
                 continue
             self._wake = self.loop.create_future()
             await self._wake
+        await call.done_writing()
+        await self.loop.create_future()  # the sidecar ends the stream when all is answered
 
     async def _read(self, call: Any) -> None:
         while (frame := await call.read()) is not grpc.aio.EOF:
             for item, pause_s in self.pending.answer(frame, self.loop.time()):
                 self.loop.call_later(pause_s, self._requeue, item)
-            if self.pending.queued:
+            self._draining |= frame.draining
+            if self.pending.queued or self._draining:
                 self._wake_writer()
 
     def _requeue(self, item: Item) -> None:

@@ -31,6 +31,7 @@ WATCHERS_MAX = 64
 _LEAVING = Failure(
     Reason.DRAINING, Executed.NO, "this sidecar ends; what it has not answered was not executed"
 )
+LEAVING_MS = 1_000  # a client that does not half-close in this time is not heard any more
 HALF_CLOSED_MS = 30_000  # how long answers still go to a client that sends no more
 # The router answers a little before the call's own deadline, so that the caller learns whether the
 # message ran. At most this share of the time is given away.
@@ -155,6 +156,8 @@ class _ClientStream:
         self._writer: StreamWriter[Any] = StreamWriter(context.write, self._take)
         self._half_closed = False
         self._leaving = False
+        self._told = False  # that it is leaving
+        self._taking = True
 
     async def run(self) -> None:
         destination = Destination(CLIENT, self._stream)
@@ -170,16 +173,22 @@ class _ClientStream:
             raise PartiError(_LEAVING)
 
     def leave(self) -> None:
-        """Take nothing more, and end with DRAINING as soon as everything is answered.
+        """Ask the client to half-close; end with DRAINING as soon as everything is answered.
 
-        The status promises the client that what has no answer was not executed.
+        The status promises that what has no answer was not executed. A client that goes on
+        writing may miss it, for gRPC then fails the write and forgets the status.
         """
         self._leaving = True
+        self._writer.wake()
+        asyncio.get_running_loop().call_later(LEAVING_MS / 1000, self._take_no_more)
+
+    def _take_no_more(self) -> None:
+        self._taking = False
         self._end_when_answered()
 
     async def _read(self) -> None:
         while (frame := await read_frame(self._context)) is not None:
-            if self._leaving:
+            if not self._taking:
                 continue
             batch = send_batch(frame)
             self._unanswered += len(batch.ids)
@@ -190,12 +199,15 @@ class _ClientStream:
         self._end_when_answered()
 
     def _take(self) -> app_pb2.ResultFrame | None:
+        if self._leaving and not self._told:
+            self._told = True
+            return app_pb2.ResultFrame(draining=True)
         batch = self._router.take_client(self._stream)
         if batch is None:
             return None
         self._unanswered -= len(batch.ids)
         self._meter.frame_out(SEND_STREAM, len(batch.ids))
-        if self._half_closed or self._leaving:
+        if self._half_closed or not self._taking:
             self._end_when_answered()
         return result_frame(batch)
 

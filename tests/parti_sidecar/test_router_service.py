@@ -193,19 +193,47 @@ async def test_a_leaving_sidecar_answers_what_it_took_and_says_so(
     single = client.open("Router.Send", app_pb2.SendRequest(partition=1, payload=b"single"))
     await until(lambda: len(worker.delivered) == 2, "the deliveries")
     leaving = asyncio.create_task(servers.leave_clients())
+    for call in (idle, busy):
+        assert (await _read(call)).draining
+    await busy.write(app_pb2.SendFrame(id=[2], partition=[2], payload=[b"crossed"]))
+    for call in (idle, busy):
+        await call.done_writing()
     failure = await ends_with(idle)
     assert (failure.reason, failure.executed) == (Reason.DRAINING, Executed.NO)
-    await busy.write(app_pb2.SendFrame(id=[2], partition=[2], payload=[b"too late"]))
-    for refused in (app_pb2.SendRequest(partition=0), app_pb2.SendRequest(partition=1)):
-        assert (await client.fails("Router.Send", refused)).reason is Reason.DRAINING
+    assert (await client.fails("Router.Send", app_pb2.SendRequest(partition=0))).executed is (
+        Executed.NO
+    )
+    await until(lambda: len(worker.delivered) == 3, "what crossed the notice")
     assert not busy.done()
     assert not leaving.done()
     await worker.answer_all()
-    assert (await _read(busy)).payload == [b"taken"]
+    answered: list[int] = []
+    while len(answered) < 2:
+        answered.extend((await _read(busy)).id)
     assert (await ends_with(busy)).reason is Reason.DRAINING
     assert (await single).payload == b"single"
     await asyncio.wait_for(leaving, LIMIT_S)
-    assert worker.delivered == [b"taken", b"single"]
+
+
+async def test_a_client_that_does_not_hear_of_the_end_is_heard_no_more(
+    cluster: FakeCluster, client: Client, worker: EchoWorker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    servers = cluster.nodes[0].servers
+    assert servers is not None
+    monkeypatch.setattr(router_service, "LEAVING_MS", 20)
+    worker.answers = False
+    call = await _open_stream(client)
+    await call.write(app_pb2.SendFrame(id=[1], partition=[0], payload=[b"taken"]))
+    await until(lambda: worker.delivered, "the delivery")
+    leaving = asyncio.create_task(servers.leave_clients())
+    assert servers._router is not None
+    (stream,) = servers._router._streams
+    await until(lambda: not stream._taking, "the end of patience")
+    await call.write(app_pb2.SendFrame(id=[2], partition=[2], payload=[b"too late"]))
+    await worker.answer_all()
+    assert (await ends_with(call)).reason is Reason.DRAINING
+    await asyncio.wait_for(leaving, LIMIT_S)
+    assert worker.delivered == [b"taken"]
 
 
 @pytest.mark.parametrize(
