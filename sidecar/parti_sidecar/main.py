@@ -2,7 +2,7 @@
 
 What goes wrong is one line on standard error and an exit code:
 
-- 0: ended as asked (also a drain that ran out of time)
+- 0: ended as asked (also a drain that ran out of time), or was removed from the cluster
 - 1: failed; the log has the reason and its traceback
 - 2: cannot start like this: settings, an occupied address, a data directory that another process
   uses, that belongs to another cluster or that cannot be used; a cluster to join that refuses
@@ -112,7 +112,7 @@ def _run_process(config: SidecarConfig, storage: Storage, stored: StoredState) -
     # a fifth of the latency of a lone message. docs/performance.md has the figures.
     os.environ.setdefault("GRPC_EXPERIMENTS", "-event_engine_client,-event_engine_listener")
     from parti_sidecar.assembly import Sidecar  # noqa: PLC0415 - see open_storage
-    from parti_sidecar.driver import Driver  # noqa: PLC0415
+    from parti_sidecar.driver import Driver, RemovedError  # noqa: PLC0415
     from parti_sidecar.joining import CannotJoinError  # noqa: PLC0415
     from parti_sidecar.meters import Meters  # noqa: PLC0415
     from parti_sidecar.transport import BindError  # noqa: PLC0415
@@ -128,6 +128,8 @@ def _run_process(config: SidecarConfig, storage: Storage, stored: StoredState) -
         return _complain([f"{_setting_of(config, error.address)}{error}"])
     except CorruptState as error:
         return _complain([str(error)], EXIT_DAMAGED)
+    except RemovedError as error:
+        return _complain([str(error)], 0)
     except Exception as error:  # noqa: BLE001 - the end of the process, whatever it is
         if isinstance(error.__cause__, CannotJoinError):
             return _complain([f"join: {error.__cause__}"])
