@@ -51,14 +51,22 @@ class Lookahead:
         if self._blind:
             return False
         index = self._answered_next(left, place)
-        if index is None:
-            return False
-        operation = self._certain[index]
-        if self._leads(place.state, operation.step.needs):
-            return False
-        return not any(
-            self._leads(state, operation.step.needs)
-            for state in self._gifts(left, operation, place)
+        return index is not None and not self._explained(self._certain[index], place)
+
+    def orphan(self, start: Place) -> Operation | None:
+        """An operation that needs what is neither there at the start nor given in time."""
+        if not self._blind:
+            for indices in self._needing.values():
+                for index in indices:
+                    if not self._explained(self._certain[index], start):
+                        return self._certain[index]
+        return None
+
+    def _explained(self, needing: Operation, place: Place) -> bool:
+        """The state that is needed can be reached, or given before the answer."""
+        needed = needing.step.needs
+        return self._leads(place.state, needed) or any(
+            self._leads(state, needed) for state in self._gifts(needing, place)
         )
 
     def _class(self, state: State) -> State:
