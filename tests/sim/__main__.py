@@ -1,5 +1,6 @@
 """`python -m tests.sim --seeds A..B [--jobs N]` and `--replay SEED [--verbose]`."""
 
+# ruff: noqa: T201 - a program that prints
 from __future__ import annotations
 
 import argparse
@@ -70,8 +71,10 @@ def run_many(seeds: list[int], jobs: int) -> int:
 
 def replay(seed: int, *, verbose: bool) -> int:
     result = run_seed(seed)
-    if verbose or result.error:
-        tell_failure(result) if result.error else print("\n".join(result.story))
+    if result.error:
+        tell_failure(result)
+    elif verbose:
+        print("\n".join(result.story))
     print(
         f"seed {seed}: {result.error.splitlines()[0] if result.error else 'no violation'};"
         f" {result.virtual_us / 1e6:.1f} s of virtual time, {result.events} events,"

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 def gather(world: World) -> Counter[str]:
     """All counters of a run under one name each."""
     counts = Counter(world.counts)
+    for member in world.ownership_checks.live.values():
+        counts.update(of_member(member))
     table = world.raft_checks.canon.table
     for rejection, count in table.rejections.items():
         counts[f"table refuses: {rejection.name}"] += count

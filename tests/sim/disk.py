@@ -132,7 +132,7 @@ def open_writer_of(process: Process) -> Callable[..., SimWriter]:
         *,
         on_durable: Callable[[list[PersistJob]], None],
         on_failure: Callable[[Exception], None],
-        on_commit: Callable[[CommitStats], None],  # noqa: ARG001 - for metrics
+        on_commit: Callable[[CommitStats], None],
     ) -> SimWriter:
         assert isinstance(storage, MemoryStorage)
         return SimWriter(process, storage, on_durable=on_durable, on_failure=on_failure)

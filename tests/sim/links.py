@@ -9,16 +9,15 @@ from collections.abc import Iterable
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from parti_proto import peer_pb2
 from parti_shard.ids import MemberId
 from parti_shard.streams import PEER, Destination
 from parti_sidecar.frames import forward_frame, result_batch
 from parti_sidecar.frames_link import QUEUE_MESSAGES_MAX
 from parti_sidecar.link import REFUSED_FIRST_MS, REFUSED_LAST_MS, RETRY_FIRST_MS, RETRY_LAST_MS
-from parti_proto import peer_pb2
 from tests.sim.actors import Pump
-from tests.sim.network import End
 from tests.sim.handshake import Handshake
-from tests.sim.timeline import MS
+from tests.sim.network import End
 
 if TYPE_CHECKING:
     from tests.sim.process import Process

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 from tests.sim.timeline import MS, S, Timeline
 
 if TYPE_CHECKING:
+    from tests.sim.actors import Actor
     from tests.sim.process import Process
 
 KEEPALIVE_US: Final = (5 * S, 7 * S)  # until an end notices that the other one is silent
@@ -31,7 +32,7 @@ _END: Final = object()
 class End:
     """One end of a stream. What it sends arrives at `peer` in order."""
 
-    def __init__(self, network: Network, process: Process, room: int) -> None:
+    def __init__(self, network: Network, process: Actor, room: int) -> None:
         self.process = process
         self.open = True
         self.peer = self
@@ -45,6 +46,7 @@ class End:
         self._last_us = 0
         self._held = 0
         self._watched = False
+        self._broken = False  # what is sent goes nowhere; this end has not noticed yet
         process.ends[self] = None
 
     @property
@@ -59,10 +61,10 @@ class End:
         """Put a frame on its way."""
         network = self._network
         self._unread += 1
+        if self._broken:
+            return
         self._frames.append(frame)
-        self._last_us = max(
-            self._last_us, network.timeline.now_us + network.latency_us(*self.path)
-        )
+        self._last_us = max(self._last_us, network.timeline.now_us + network.latency_us(*self.path))
         network.timeline.at(self._last_us, self._arrive)
 
     def _arrive(self) -> None:
@@ -150,6 +152,7 @@ class End:
         """Something on the way breaks the stream; each end notices at its own time."""
         for end in (self, self.peer):
             end._lose()
+            end._broken = True
             end._closed_within(self._network.rng.choice((0, 1 * MS, 50 * MS, 2 * S)))
 
     def watch_silence(self) -> None:
@@ -224,7 +227,7 @@ class Network:
 
     def connect(
         self,
-        client: Process,
+        client: Actor,
         server: Process | None,
         accept: Callable[[Process, End], bool],
         on_open: Callable[[End], object],
@@ -244,7 +247,7 @@ class _Attempt:
     def __init__(
         self,
         network: Network,
-        client: Process,
+        client: Actor,
         server: Process | None,
         accept: Callable[[Process, End], bool],
         on_open: Callable[[End], object],

@@ -53,9 +53,7 @@ class OwnershipChecks:
             ]
             assert len(holders) <= 1, f"partition {partition} has two owners: {holders}"
 
-    def turn_ended(
-        self, process: Process, member: Member, changed: Iterable[PartitionId]
-    ) -> None:
+    def turn_ended(self, process: Process, member: Member, changed: Iterable[PartitionId]) -> None:
         """Look at everything that this member may have gained."""
         gate = member.router._gate
         lease = gate.session, gate.live_until_ms
@@ -85,15 +83,18 @@ class OwnershipChecks:
                 left_ms = holder.live_until_ms - process.now_ms()
                 assert left_ms <= 0, f"session {session} of {process.name} ends {left_ms} ms early"
 
-    def admitted(self, process: Process, partition: int, epoch: int) -> None:
-        """A message passed the gate: never under an older epoch than any before, anywhere."""
+    def admitted(self, process: Process, worker: int, partition: int, epoch: int) -> None:
+        """A message passed the gate: never under an older epoch than any before, anywhere, and
+        an epoch belongs to one worker for ever.
+        """
+        name = f"{process.name} worker {worker}"
         newest, by = self._admitted.get(partition, (0, ""))
         assert epoch >= newest, (
-            f"partition {partition}: {process.name} admits under epoch {epoch},"
+            f"partition {partition}: {name} admits under epoch {epoch},"
             f" {by} did under {newest} before"
         )
-        assert epoch > newest or by in ("", process.name), (
-            f"partition {partition}: epoch {epoch} is used by {by} and {process.name}"
+        assert epoch > newest or by in ("", name), (
+            f"partition {partition}: epoch {epoch} is used by {by} and {name}"
         )
-        self._admitted[partition] = epoch, process.name
+        self._admitted[partition] = epoch, name
         self.check_partitions((PartitionId(partition),))

@@ -5,7 +5,7 @@ Each seed draws a subset of all troubles (swarm testing): few at a time go deepe
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from random import Random
 from typing import Final
 
@@ -74,7 +74,6 @@ class Plan:
     timeouts_ms: tuple[int, ...]
     clock_error_ppm: int = RATE_ERROR_PPM
     workers_check_lease: bool = False
-    sabotages: tuple[str, ...] = field(default=())
 
     @property
     def quiet(self) -> bool:
@@ -102,6 +101,7 @@ def make_plan(seed: int) -> Plan:
         trouble_for_us=rng.choice((8 * S, 15 * S, 30 * S)),
         send_every_us=rng.choice(((5 * MS, 60 * MS), (30 * MS, 300 * MS))),
         timeouts_ms=rng.choice(((5_000,), (300, 2_000), (30, 300, 5_000, 20_000))),
+        workers_check_lease=rng.random() < 0.5,
     )
 
 

@@ -20,6 +20,8 @@ from parti_shard.ids import NO_MEMBER, MemberId, StreamId, WorkerId
 from parti_shard.member import Member
 from parti_shard.router import Router
 from parti_shard.streams import CLIENT, INBOUND, WORKER, Destination
+from parti_sidecar.address_book import AddressBook
+from parti_sidecar.beginnings import resumed
 from parti_sidecar.engine import Engine, with_data
 from parti_sidecar.frames import (
     forward_batch,
@@ -46,7 +48,7 @@ DRAIN_US = 6 * S
 JOIN_AGAIN_MS = (200, 1_000)
 
 
-Then = Callable[[], None]
+Then = Callable[[], object]
 
 
 class RemovedFromClusterError(Exception):
@@ -79,20 +81,13 @@ class Process(Actor):
         self.links = Links(self)
         self.writers: dict[Destination, Callable[[], None]] = {}
         self.stopping = False
-        self._hints: dict[MemberId, str] = {}
+        self._addresses = AddressBook(self._recorded_address)
         self._newest: dict[tuple[str, MemberId], End] = {}
         self._streams = 0
         self._workers = 0
         self._waiters: list[tuple[Callable[[], bool], Then]] = []
         if self.cluster_id:
-            restored = RestoredState(
-                stored.hard_state,
-                self.storage.read_snapshot(),
-                stored.floor.index,
-                stored.floor.term,
-                stored.entries,
-            )
-            self._begin(restored)
+            self._begin(resumed(self.storage, stored))
         else:
             self.after(0, self._join)
 
@@ -203,7 +198,7 @@ class Process(Actor):
         for event in effects.events:
             self.world.tell(self, f"{event.name} {event.details}")
         for gone in effects.members_gone:
-            self._hints.pop(gone, None)
+            self._addresses.forget(gone)
             self.links.forget(gone)
         self.world.turn_ended(self, self.member, effects)
         if effects.removed:
@@ -238,14 +233,14 @@ class Process(Actor):
         return Handshake(self.cluster_id, self.me, to, self.address)
 
     def address_of(self, member: MemberId) -> str:
-        hint = self._hints.get(member, "")
-        if hint or self.member is None:
-            return hint
-        record = self.member.table.members.get(member)
-        return record.address if record is not None else ""
+        return self._addresses.address_of(member)
 
     def hint(self, member: MemberId, address: str) -> None:
-        self._hints[member] = address
+        self._addresses.see(member, address)
+
+    def _recorded_address(self, member: MemberId) -> str:
+        record = None if self.member is None else self.member.table.members.get(member)
+        return record.address if record is not None else ""
 
     def accept(self, kind: str, handshake: Handshake, end: End) -> bool:
         """Judge a handshake; on acceptance the stream takes the place of an older one."""
@@ -360,7 +355,7 @@ class Process(Actor):
             if output is None:
                 return None
             if output.deliver is not None:
-                self.world.admitted(self, output.deliver)
+                self.world.admitted(self, worker, output.deliver)
             if output.closed:
                 self.loop.call_soon(end.give_up)
             return sidecar_frame(output).SerializeToString()

@@ -22,7 +22,8 @@ from tests.sim.world import World
 STEP_US: Final = 100 * MS
 HEALED_WITHIN_US: Final = 60 * S  # of virtual time: far above what healing takes
 PROBE_TIMEOUT_MS: Final = 8_000
-STORY_TAIL: Final = 120
+STORY_TAIL: Final = 120  # lines
+FRAMES_TOLD: Final = 12
 
 
 class NotHealedError(AssertionError):
@@ -58,10 +59,9 @@ def run_plan(plan: Plan) -> Result:
     except Exception as error:  # noqa: BLE001 - whatever was raised anywhere inside is a finding
         frames = traceback.format_exception(error)
         result.error = f"{type(error).__name__}: {error}"
-        result.story = ["".join(frames[-12:])]
-        if world is not None:
-            result.story += [*list(world.story)[-STORY_TAIL:], *_stories(world)]
+        result.story = ["".join(frames[-FRAMES_TOLD:])]
     if world is not None:
+        result.story += [*list(world.story)[-STORY_TAIL:], *_stories(world)]
         result.counts = gather(world)
         result.virtual_us, result.events = world.timeline.now_us, world.timeline.events
     result.seconds = time.perf_counter() - begun
@@ -83,7 +83,8 @@ def _stories(world: World) -> Iterable[str]:
         for partition in range(table.partitions):
             yield (
                 f"  p{partition} owner {table.owner[partition]:x} epoch {table.epoch[partition]}"
-                f" {Phase(table.phase[partition]).name} {member.router.story(PartitionId(partition))[-3:]}"
+                f" {Phase(table.phase[partition]).name}"
+                f" {member.router.story(PartitionId(partition))[-3:]}"
             )
         yield from (f"  leader: {line}" for line in member.coordinator.story()[-8:])
 

@@ -16,7 +16,6 @@ from tests.sim.actors import Actor
 from tests.sim.applications import Manners
 from tests.sim.machine import Machine
 from tests.sim.plan import draw_policy
-
 from tests.sim.timeline import MS, S
 from tests.sim.world import World
 
@@ -31,6 +30,7 @@ class Troubles:
         self.world = world
         self.rng = world.fork_rng("troubles")
         self._disks_lost = 0
+        self._mover: Machine | None = None
         self._plan_next()
 
     def _plan_next(self) -> None:
@@ -92,27 +92,26 @@ class Troubles:
         for actor in actors:
             actor.pause()
             self.world.note(f"{actor.machine.name}: {type(actor).__name__} frozen")
-        self._later(bounds_us, lambda: [actor.resume() for actor in actors])
+
+        def resume() -> None:
+            for actor in actors:
+                actor.resume()
+
+        self._later(bounds_us, resume)
         return True
 
     def new_address(self) -> bool:
-        """A voter comes back elsewhere. One at a time: two that miss each other's news never meet.
-        A learner says nothing until it is spoken to: it needs a name that stays.
+        """A voter comes back elsewhere; always the same one: two that moved while each missed the
+        other's news never meet again. A learner says nothing until it is spoken to.
         """
-        machines = [machine for machine in self.world.machines if not machine.gone]
-        members = self.world.members()
-        if len(members) < len(machines) or any(
-            process.me not in member.table.members
-            or member.table.members[process.me].address != process.machine.address
-            for _, member in members
-            for process, _ in members
-        ):
+        leader = self.world.leader()
+        machine = self._mover or self._machine()
+        if leader is None or leader.member is None or machine is None or not machine.is_up:
             return False
-        machine = self.rng.choice(machines)
         process = machine.process
-        voters = [member.replica.conf_state.voters for _, member in members]
-        if process is None or any(process.me not in each for each in voters):
+        if process is None or process.me not in leader.member.replica.conf_state.voters:
             return False
+        self._mover = machine
         machine.crash(power=True)
         machine.change_address()
         self.world.revive(machine)
@@ -362,5 +361,3 @@ _TROUBLES: Final[dict[str, Callable[[Troubles], bool]]] = {
     for name, method in vars(Troubles).items()
     if callable(method) and not name.startswith("_")
 }
-
-

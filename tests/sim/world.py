@@ -15,13 +15,14 @@ from parti_raft.types import ConfState, HardState, LogIndex, Snapshot, Term
 from parti_shard.batches import ForwardBatch
 from parti_shard.commands import NewMember
 from parti_shard.effects import Effects
-from parti_shard.ids import NO_MEMBER, MemberId
+from parti_shard.ids import NO_MEMBER, MemberId, WorkerId
 from parti_shard.member import Member, MemberSettings
 from parti_shard.own_session import Profile
 from parti_shard.table import Table
 from parti_sidecar.storage.base import Identity, StorageError, WriteBatch
 from parti_sidecar.storage.memory import MemoryStorage
 from tests.sim.applications import Client, Manners, Worker
+from tests.sim.coverage import of_member
 from tests.sim.machine import Machine
 from tests.sim.message_checks import MessageChecks
 from tests.sim.network import Network
@@ -92,13 +93,13 @@ class World:
             NewMember(me, machine.name, machine.address, machine.zone)
             for me, machine in zip(ids, self.machines, strict=True)
         ]
-        table = Table.initial(
-            CLUSTER, plan.partitions, plan.policy, records[0], plan.lease_ttl_ms
-        )
+        table = Table.initial(CLUSTER, plan.partitions, plan.policy, records[0], plan.lease_ttl_ms)
         for record in records[1:]:
             table.member_added(LogIndex(0), record)
         table.advance(LogIndex(1))
-        conf = ConfState(voters=tuple(sorted(ids[: plan.voters])), learners=tuple(ids[plan.voters :]))
+        conf = ConfState(
+            voters=tuple(sorted(ids[: plan.voters])), learners=tuple(ids[plan.voters :])
+        )
         snapshot = Snapshot(LogIndex(1), Term(1), conf, table.snapshot())
         for me, machine in zip(ids, self.machines, strict=True):
             storage = MemoryStorage(machine.disk, me)
@@ -181,13 +182,15 @@ class World:
     def _first_applied(self, table: Table, index: int) -> None:
         self.ownership_checks.first_applied(table)
 
-    def admitted(self, process: Process, batch: ForwardBatch) -> None:
+    def admitted(self, process: Process, worker: WorkerId, batch: ForwardBatch) -> None:
         for partition, epoch in dict.fromkeys(zip(batch.partitions, batch.epochs, strict=True)):
-            self.ownership_checks.admitted(process, partition, epoch)
+            self.ownership_checks.admitted(process, worker, partition, epoch)
         self.message_checks.admitted(process, batch)
 
     def process_ends(self, process: Process) -> None:
-        self.ownership_checks.live.pop(process, None)
+        member = self.ownership_checks.live.pop(process, None)
+        if member is not None:
+            self.counts.update(of_member(member))
         self.tell(process, "ends")
 
     def process_failed(self, process: Process, error: BaseException) -> None:
@@ -219,12 +222,13 @@ class World:
             self.new_client(machine)
 
     def actors(self) -> list[Actor]:
-        found: list[Actor] = []
-        for machine in self.machines:
-            for actor in (machine.process, machine.worker, machine.client):
-                if actor is not None and actor.alive:
-                    found.append(actor)
-        return found
+        """Everything that runs, frozen or not."""
+        return [
+            actor
+            for machine in self.machines
+            for actor in (machine.process, machine.worker, machine.client)
+            if actor is not None and actor.alive
+        ]
 
     def member_ids(self) -> list[MemberId]:
         return list(self.raft_checks.canon.table.members)
