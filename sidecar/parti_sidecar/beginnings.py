@@ -5,6 +5,7 @@ from __future__ import annotations
 from parti_raft.replica_values import ReplicaLimits, RestoredState
 from parti_raft.types import ConfState, HardState, LogIndex, Snapshot, Term
 from parti_shard.commands import NewMember
+from parti_shard.errors import Executed, Failure, PartiError, Reason
 from parti_shard.ids import NO_MEMBER
 from parti_shard.member import MemberSettings
 from parti_shard.own_session import Profile
@@ -42,6 +43,18 @@ def founded(
     state = HardState(_FIRST_TERM, NO_MEMBER, index)
     storage.write(WriteBatch(hard_state=state, snapshot=snapshot))
     return RestoredState(state, snapshot, index, _FIRST_TERM)
+
+
+def joined(stored: StoredState) -> RestoredState:
+    """Nothing: what a member has comes from the cluster that takes it in.
+
+    A founding that a crash cut short left a table in which this member alone is the cluster. Under
+    the identity of another cluster it would be taken for that cluster's.
+    """
+    if stored.snapshot is not None or stored.hard_state != HardState():
+        text = "the founding of a cluster was begun here; empty the data directory to join another"
+        raise PartiError(Failure(Reason.CONFLICT, Executed.NO, text))
+    return RestoredState()
 
 
 def member_settings(config: SidecarConfig, advertised: str) -> MemberSettings:

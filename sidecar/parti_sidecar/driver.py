@@ -15,6 +15,7 @@ from typing import Any
 
 from parti_raft.codec import MalformedMessageError, decode_message
 from parti_raft.replica_values import RestoredState
+from parti_raft.types import MessageType
 from parti_shard.codec import encode_batch
 from parti_shard.commands import Command, NewMember, Outcome
 from parti_shard.effects import Effects
@@ -25,7 +26,7 @@ from parti_shard.member import Member
 from parti_shard.policy import Policy
 from parti_shard.router import Destination, Router
 from parti_shard.table import Table
-from parti_sidecar.beginnings import founded, member_settings, resumed
+from parti_sidecar.beginnings import founded, joined, member_settings, resumed
 from parti_sidecar.clocks import lease_clock_ms, wall_clock_unix_ms
 from parti_sidecar.config import SidecarConfig
 from parti_sidecar.driver_views import cluster_page, reading, ready_missing
@@ -120,6 +121,7 @@ class Driver:
 
     async def _join(self) -> None:
         config = self.config
+        restored = joined(self._stored)
         request = join_request(
             self._me,
             name=config.name,
@@ -131,7 +133,7 @@ class Driver:
         for member, address in admission.peers.items():
             self.hint(member, address)
         event(_log, "joined", cluster=admission.cluster_id)
-        self._belong(admission.cluster_id, RestoredState())
+        self._belong(admission.cluster_id, restored)
 
     async def bootstrap(
         self, cluster_id: str, partitions: int, policy: Policy, lease_ttl_ms: int
@@ -187,11 +189,16 @@ class Driver:
             event(_log, "leadership was not handed over", reason=error.failure.message)
 
     async def stop(self) -> None:
-        """End the links and the engine; what was submitted to the disk is written."""
-        if self.links is not None:
-            await self.links.close()
-        if self._engine is not None:
-            self._engine.stop()
+        """End the engine, then the links, which it would open again; what was submitted to the
+        disk is written.
+        """
+        links, self.links = self.links, None
+        try:
+            if self._engine is not None:
+                self._engine.stop()
+        finally:
+            if links is not None:
+                await links.close()
 
     def _begin(self, restored: RestoredState) -> None:
         member = Member(
@@ -287,22 +294,24 @@ class Driver:
 
     def peer_frame(self, sender: MemberId, raft: Sequence[bytes], session: Sequence[bytes]) -> None:
         """Take one frame; it is part of the next turn."""
-        if self.member is not None:
-            self.member.receive(sender, raft, session, lease_clock_ms())
-            self._touch()
+        member, engine = self.member, self._engine
+        if member is not None and engine is not None:
+            engine.feed(lambda: member.receive(sender, raft, session, lease_clock_ms()))
 
     def peer_snapshot(self, sender: MemberId, message: bytes, data: bytes) -> None:
         """Take a whole snapshot."""
-        if self.member is None:
+        member, engine = self.member, self._engine
+        if member is None or engine is None:
             return
         try:
             head = decode_message(message)
         except MalformedMessageError as error:
             raise MalformedFrameError(str(error)) from error
-        if head.sender != sender:
+        if head.type is not MessageType.SNAP:
+            raise MalformedFrameError(f"a {head.type.name} message came as a snapshot")
+        if (head.sender, head.to) != (sender, self._me):
             raise MalformedFrameError("a snapshot message of somebody else")
-        self.member.receive_snapshot(with_data(head, data))
-        self._touch()
+        engine.feed(lambda: member.receive_snapshot(with_data(head, data)))
 
     def peer_unreachable(self, member: MemberId) -> None:
         """Tell Raft that it may have to probe."""

@@ -21,6 +21,7 @@ from parti_raft.codec import encode_message
 from parti_raft.replica_values import PersistJob
 from parti_raft.types import LogIndex, MemberId, Message, Snapshot
 from parti_shard.effects import Effects, PeerFrame
+from parti_shard.errors import PartiError
 from parti_sidecar.storage.base import Storage, WriteBatch
 from parti_sidecar.storage.writer import CommitStats, StorageWriter
 
@@ -174,25 +175,41 @@ class Engine:
             self._due = True
             self._loop.call_soon(self._turn)
 
+    def feed(self, step: Callable[[], None]) -> None:
+        """Let the heart take something from outside. What is wrong with it is raised as PartiError
+        and the giver's fault; everything else is a bug and ends the process.
+        """
+        if self._ended:
+            return
+        try:
+            step()
+        except PartiError:
+            raise
+        except Exception as error:  # noqa: BLE001 - as in `_guarded`
+            self._end(error)
+        self.touch()
+
     def _from_thread(self, callback: Callable[[Any], None], value: object) -> None:
         """Go on in the loop; at the very end there may be none any more."""
         if not self._loop.is_closed():
             self._loop.call_soon_threadsafe(callback, value)
 
     def _tick(self) -> None:
+        if self._ended:
+            return
         self._timer = self._loop.call_later(self._tick_s, self._tick)
         self._guarded(lambda: self._heart.tick(self._clock()))
         self._turn()
 
     def _durable(self, jobs: list[PersistJob]) -> None:
-        if self._ended:
-            return
         for job in jobs:
+            if self._ended:
+                return
             self._guarded(partial(self._heart.persisted, job))
         self._turn()
 
     def _disk_failed(self, error: Exception) -> None:
-        self._fail(error)
+        self._end(error)
 
     def _turn(self) -> None:
         self._due = False
@@ -204,8 +221,12 @@ class Engine:
         try:
             step()
         except Exception as error:  # noqa: BLE001 - whatever it is, the process ends with it
-            self._ended = True
-            self._fail(error)
+            self._end(error)
+
+    def _end(self, reason: Exception) -> None:
+        """Have no turn any more, so that nothing leaves, and let the process end."""
+        self._ended = True
+        self._fail(reason)
 
     def _run_turn(self) -> None:
         effects = self._heart.turn(self._clock())
@@ -233,6 +254,8 @@ class Engine:
             self._turn()
         self._sending = False
         frames, self._frames = self._frames, {}
+        if self._ended:
+            return
         for member, frame in frames.items():
             self._links.send(member, frame.raft, frame.session)
 
