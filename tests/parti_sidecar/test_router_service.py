@@ -9,6 +9,7 @@ import grpc
 import grpc.aio
 import pytest
 
+import parti
 from parti_proto import app_pb2
 from parti_shard.errors import Executed, Reason
 from parti_shard.ids import MemberId
@@ -213,6 +214,27 @@ async def test_a_leaving_sidecar_answers_what_it_took_and_says_so(
     assert (await ends_with(busy)).reason is Reason.DRAINING
     assert (await single).payload == b"single"
     await asyncio.wait_for(leaving, LIMIT_S)
+
+
+async def test_the_sdk_half_closes_when_the_sidecar_leaves(
+    cluster: FakeCluster, client: Client, worker: EchoWorker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    servers = cluster.nodes[0].servers
+    assert servers is not None
+    monkeypatch.setattr(router_service, "LEAVING_MS", 60_000)  # nobody else ends the stream
+    worker.answers = False
+    async with parti.Client(cluster.nodes[0].bound.app, retry=False) as sdk:
+        taken = asyncio.create_task(sdk.send(partition=0, payload=b"taken"))
+        await until(lambda: worker.delivered, "the delivery")
+        leaving = asyncio.create_task(servers.leave_clients())
+        await until(lambda: not sdk._link or sdk._link._draining, "the notice")
+        waiting = asyncio.create_task(sdk.send(partition=1, payload=b"waiting", timeout=0.5))
+        await worker.answer_all()
+        assert (await taken).payload == b"taken"
+        await asyncio.wait_for(leaving, LIMIT_S)
+        with pytest.raises(parti.NotExecuted):
+            await waiting
+    assert worker.delivered == [b"taken"]
 
 
 async def test_a_client_that_does_not_hear_of_the_end_is_heard_no_more(
