@@ -188,6 +188,26 @@ def make_bench(limits: RouterLimits | None = None, partitions: int = 4) -> Bench
     return bench
 
 
+def linked(limits: RouterLimits | None = None) -> Bench:
+    """Partition 0 is owned by OTHER (epoch 1), and the link to it is up."""
+    bench = make_bench(limits)
+    bench.grant(0, OTHER)
+    bench.router.peer_up(OTHER, bench.now_ms)
+    return bench
+
+
+def serving(limits: RouterLimits | None = None, *, each: int = 10, credits_: int = 100) -> Bench:
+    """Partition 0 is owned here under epoch 1 and started by the worker."""
+    bench = make_bench(limits)
+    bench.attach(each=each, credits_=credits_)
+    bench.serve(0)
+    return bench
+
+
+def payloads(deliveries: list[tuple[int, bytes]]) -> list[bytes]:
+    return [payload for _, payload in deliveries]
+
+
 def send(
     *payloads: bytes,
     partition: int = 0,
