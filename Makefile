@@ -26,12 +26,13 @@ demo: $(STAMP) ## A real cluster on this machine: grows, drains, survives a cras
 
 test: verify unit ## All checks and all tests
 
-verify: $(STAMP) ## Formatting, lint, types, walls between packages, generated code
+verify: $(STAMP) ## Formatting, lint, types, walls between packages, generated code and pages
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo
 	$(BIN)/python tools/generate_protos.py --check
+	$(BIN)/python tools/render_docs.py --check
 
 unit: $(STAMP) ## All tests
 	$(BIN)/python -m pytest
