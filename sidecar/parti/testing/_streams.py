@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import Any, Generic, Protocol, TypeVar
 
@@ -50,16 +51,16 @@ def error_detail(
     )
 
 
-class Stream(Generic[Frame]):
+class Stream(ABC, Generic[Frame]):
     """Frames for one peer, written by one task."""
 
     def __init__(self) -> None:
         self.over = False
         self._filled = asyncio.Event()
 
+    @abstractmethod
     def take(self) -> Frame | None:
         """Return what has gathered, as one frame."""
-        raise NotImplementedError
 
     def touch(self) -> None:
         """Say that there is something to write."""
