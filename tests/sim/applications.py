@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -26,7 +27,7 @@ EXECUTED_NO = 0
 Row = tuple[int, int]  # partition, epoch
 
 
-class Application(Actor):
+class Application(Actor, ABC):
     """Keeps one stream to the sidecar of its machine."""
 
     def __init__(self, machine: Machine, rng: Random, name: str) -> None:
@@ -35,8 +36,9 @@ class Application(Actor):
         self.end: End | None = None
         self.after(0, self._connect)
 
+    @abstractmethod
     def _accept(self, server: Process, end: End) -> bool:
-        raise NotImplementedError
+        """Open the stream at the sidecar; False: it refuses."""
 
     def _opened(self) -> None:
         """The stream is open."""
@@ -44,8 +46,9 @@ class Application(Actor):
     def _lost(self) -> None:
         """The stream is over."""
 
+    @abstractmethod
     def _read(self, data: bytes) -> None:
-        raise NotImplementedError
+        """Take a frame of the sidecar."""
 
     def _connect(self) -> None:
         self.world.network.connect(
