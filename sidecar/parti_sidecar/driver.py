@@ -17,7 +17,7 @@ from parti_raft.codec import MalformedMessageError, decode_message
 from parti_raft.replica_values import RestoredState
 from parti_raft.types import MessageType
 from parti_shard.codec import encode_batch
-from parti_shard.commands import Command, NewMember, Outcome
+from parti_shard.commands import Command, Intent, NewMember, Outcome, SetIntent
 from parti_shard.effects import Effects
 from parti_shard.errors import Executed, Failure, MalformedFrameError, PartiError, Reason
 from parti_shard.ids import NO_MEMBER, MemberId, PartitionId, StreamId, WorkerId
@@ -359,6 +359,7 @@ class Driver:
         if applicant.cluster_id not in ("", self.cluster_id):
             _refuse(Reason.WRONG_CLUSTER, f"this is cluster {self.cluster_id}")
         if applicant.member not in member.table.members:
+            await self._replace_namesake(member, applicant)
             new = NewMember(applicant.member, applicant.name, applicant.address, applicant.zone)
             await self._ask(lambda tag: member.admit(tag, new))
             event(_log, "member taken in", member=applicant.name, id=f"{applicant.member:016x}")
@@ -366,6 +367,17 @@ class Driver:
         peers = {each: self.address_of(each) for each in member.table.members}
         peers[self._me] = self.advertised
         return Admission(self.cluster_id, peers)
+
+    async def _replace_namesake(self, member: Member, applicant: Applicant) -> None:
+        """A member that lost its disk comes back as a new one: the old one can never return."""
+        for old, record in list(member.table.members.items()):
+            if record.name != applicant.name or record.intent is Intent.REMOVE:
+                continue
+            if record.session:
+                text = f"a member named {record.name} is alive, or was a moment ago"
+                _refuse(Reason.CONFLICT, text)
+            event(_log, "member lost its disk", member=record.name, id=f"{old:016x}")
+            await self.propose(SetIntent(old, Intent.REMOVE))
 
     async def transfer_leader(self, to: MemberId) -> MemberId:
         """Hand leadership over and wait until another member leads."""
