@@ -12,8 +12,9 @@ from enum import Enum
 from tests.lincheck.history import History
 from tests.lincheck.search import Outcome, Search, Stuck
 
-# Configurations searched for one history. Bounds time (about 10 s) and memory (about 500 MB).
-STATES_MAX = 1_000_000
+# Configurations looked at for one history. Bounds the time (seconds) and the memory: each of them
+# may have to be remembered, in some 300 bytes.
+STATES_MAX = 2_000_000
 
 
 class Verdict(Enum):

@@ -77,7 +77,7 @@ class Search:
     """One search over the operations of one key."""
 
     def __init__(self, operations: Iterable[Operation], initial: State, states_max: int) -> None:
-        """Prepare a search that gives up after `states_max` configurations."""
+        """Prepare a search that gives up after looking at `states_max` configurations."""
         known = sorted(operations, key=lambda operation: operation.invoked)
         self._certain = [operation for operation in known if operation.returned is not None]
         self._twins = twins(operation for operation in known if operation.returned is None)
@@ -145,7 +145,6 @@ class Search:
         for used in worse:
             met.remove(used)
         met.append(place.used)
-        self._states += 1
         return True
 
     def _following(self, place: Place) -> list[_Choice]:
@@ -175,6 +174,7 @@ class Search:
         return found
 
     def _offer(self, found: list[_Choice], left: State, choice: _Choice) -> None:
+        self._states += 1
         if not self._lookahead.hopeless(left, choice.place):
             found.append(choice)
 
