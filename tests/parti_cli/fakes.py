@@ -60,6 +60,7 @@ class FakeCluster(admin_pb2_grpc.AdminServicer, app_pb2_grpc.RouterServicer):
             for member, name in NAMES.items()
         ]
         self.drained_after = 2  # ListMembers calls until an intended member owns nothing
+        self.ends_without = 0  # the sidecar asked ends when this member is gone
         self.events: list[app_pb2.TableEvent] = []
 
     def _answer(self, request: Any, context: Any) -> None:
@@ -74,6 +75,8 @@ class FakeCluster(admin_pb2_grpc.AdminServicer, app_pb2_grpc.RouterServicer):
     def ListMembers(self, request: Any, context: Any) -> admin_pb2.ListMembersReply:  # noqa: N802
         self._answer(request, context)
         self._progress()
+        if self.ends_without and self.ends_without not in [item.member_id for item in self.members]:
+            context.abort(grpc.StatusCode.UNAVAILABLE, "connection refused")
         return admin_pb2.ListMembersReply(members=self.members)
 
     def _progress(self) -> None:

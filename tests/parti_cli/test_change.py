@@ -53,6 +53,22 @@ def test_remove_waits_until_the_member_is_gone(run: Run, cluster: FakeCluster) -
     assert [member.name for member in cluster.members] == ["m1", "m2"]
 
 
+def test_remove_of_the_member_asked_ends_well_when_that_member_ends(
+    run: Run, cluster: FakeCluster
+) -> None:
+    cluster.ends_without = M1
+    result = run("remove", "m1")
+    assert result.exit_code == 0, result.output
+    assert "m1 accepted to leave and has ended" in result.stdout
+
+
+def test_remove_fails_when_another_member_than_the_removed_one_is_lost(
+    run: Run, cluster: FakeCluster
+) -> None:
+    cluster.ends_without = M3
+    assert run("remove", "m3").exit_code == 3
+
+
 def test_remove_that_takes_too_long_fails(run: Run, cluster: FakeCluster) -> None:
     cluster.drained_after = 1_000
     result = run("remove", "m3", "--wait-timeout", "0.1")

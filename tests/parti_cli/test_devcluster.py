@@ -209,8 +209,9 @@ def test_dev_commands_steer_a_cluster_another_program_started(cluster: DevCluste
     assert "m2 is dead" in dev(directory, "kill", "m2")
     assert "ended" in dev(directory, "status")
     assert '"state": "running"' in dev(directory, "status", "-o", "json")
-    assert "frozen" in dev(directory, "pause", "m1", "--only", "worker")
-    assert "goes on" in dev(directory, "resume", "m1")
+    assert "the worker of m1 is frozen" in dev(directory, "pause", "m1", "--only", "worker")
+    assert dev(directory, "resume", "m1") == "m1 goes on\n"
+    assert "the worker of m1 is dead" in dev(directory, "kill", "m1", "--only", "worker")
     cluster.files.log("m1", "sidecar").write_text("one\ntwo\nthree\n")
     assert dev(directory, "logs", "m1", "-n", "2") == "two\nthree\n"
     assert dev(directory, "down", "--wipe") == "ended m1, m2\n"

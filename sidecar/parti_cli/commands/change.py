@@ -13,7 +13,7 @@ import click
 
 from parti_cli import output
 from parti_cli.connection import AdminConnection
-from parti_cli.errors import CliError
+from parti_cli.errors import CannotConnectError, CliError
 from parti_cli.members import find_member, format_id, list_members, named
 from parti_cli.options import Settings, admin_options
 from parti_proto import admin_pb2
@@ -69,15 +69,17 @@ def drain(settings: Settings, member: str, *, no_wait: bool, wait_timeout_s: flo
 def remove(settings: Settings, member: str, *, no_wait: bool, wait_timeout_s: float) -> None:
     """Drain MEMBER, take it out of the cluster and wait until it is gone.
 
-    A dead member can be removed as well. End the process of a living one when it owns nothing.
+    A dead member can be removed as well. The sidecar of a living one ends by itself; if it is the
+    one asked (--addr), its end is taken for its leave.
     JSON: {member_id, name, intent}.
     """
+    text = "is asked to leave"
     with settings.admin() as admin:
         found = find_member(admin, member)
+        asked_id = admin.call(admin.stub.GetStatus, admin_pb2.GetStatusRequest()).member_id
         _set_intent(admin, found, admin_pb2.INTENT_REMOVE)
         if not no_wait:
-            _wait_until_gone(admin, found, wait_timeout_s)
-    text = "is asked to leave" if no_wait else "has left the cluster"
+            text = _wait_until_left(admin, found, asked_id, wait_timeout_s)
     _report(settings, found, "remove", text)
 
 
@@ -184,6 +186,22 @@ def _wait_until_empty(admin: AdminConnection, found: admin_pb2.Member, timeout_s
         if left == 0:
             return
         _sleep_until(deadline, f"{found.name} still owns {left} partitions")
+
+
+def _wait_until_left(
+    admin: AdminConnection, found: admin_pb2.Member, asked_id: int, timeout_s: float
+) -> str:
+    """Wait, and tell what is known: a removed sidecar ends and cannot confirm its own leave."""
+    try:
+        _wait_until_gone(admin, found, timeout_s)
+    except CannotConnectError:
+        if found.member_id != asked_id:
+            raise
+        return (
+            "accepted to leave and has ended, so it can tell no more; "
+            "`parti members --addr` of another member shows that it is gone"
+        )
+    return "has left the cluster"
 
 
 def _wait_until_gone(admin: AdminConnection, found: admin_pb2.Member, timeout_s: float) -> None:

@@ -129,7 +129,7 @@ def remove(cluster: DevCluster, member: str) -> None:
 def kill(cluster: DevCluster, member: str, part: str | None) -> None:
     """Kill -9 MEMBER, as if its machine had died."""
     cluster.kill(member, _part(part))
-    click.echo(f"{member} is dead; `parti dev restart {member}` brings it back")
+    click.echo(f"{_named(member, part)} is dead; `parti dev restart {member}` brings it back")
 
 
 @dev.command()
@@ -139,7 +139,7 @@ def kill(cluster: DevCluster, member: str, part: str | None) -> None:
 def pause(cluster: DevCluster, member: str, part: str | None) -> None:
     """Freeze MEMBER (SIGSTOP)."""
     cluster.pause(member, _part(part))
-    click.echo(f"{member} is frozen; `parti dev resume {member}` lets it go on")
+    click.echo(f"{_named(member, part)} is frozen; `parti dev resume {member}` lets it go on")
 
 
 @dev.command()
@@ -149,7 +149,7 @@ def pause(cluster: DevCluster, member: str, part: str | None) -> None:
 def resume(cluster: DevCluster, member: str, part: str | None) -> None:
     """Let a frozen MEMBER go on (SIGCONT)."""
     cluster.resume(member, _part(part))
-    click.echo(f"{member} goes on")
+    click.echo(f"{_named(member, part)} goes on")
 
 
 @dev.command()
@@ -238,6 +238,11 @@ def run(cluster: DevCluster, member: str | None, command: tuple[str, ...]) -> No
 
 def _part(text: str | None) -> Part:
     return Part(text) if text else Part.ALL
+
+
+def _named(member: str, part: str | None) -> str:
+    """What a command did something to: a member, or one process of it."""
+    return f"the {part} of {member}" if part else member
 
 
 def _print_status(cluster: DevCluster) -> None:
