@@ -150,6 +150,13 @@ class World:
         node.worker = WorkerId(1 if node.worker is None else node.worker + 1)
         node.up.router.attach_worker(node.worker, "worker", 100, 10, self.clock(member))
 
+    def detach(self, member: MemberId) -> None:
+        """The worker goes away and does not come back."""
+        node = self.nodes[member]
+        assert node.worker is not None
+        node.up.router.detach_worker(node.worker, self.clock(member))
+        node.worker = None
+
     def clock(self, member: MemberId) -> int:
         return self.now_ms + 10_000 * member
 
@@ -181,14 +188,16 @@ class World:
             assert len(self.admitting(partition)) <= 1, f"G1: {self.admitting(partition)}"
 
     def admitting(self, partition: int) -> list[MemberId]:
-        """Whose gate would let a message pass now; in mode Available beyond the lease as well."""
+        """Who would admit a message now: the gate lets it pass, and the epoch was not released."""
         found = []
         for node in self.nodes.values():
             if node.member is None or not node.member.table.partitions:
                 continue
             epoch = node.member.table.epoch[partition]
-            gate = node.member.router._gate
-            if gate.admits(PartitionId(partition), epoch, self.clock(node.me)):
+            router, each = node.member.router, PartitionId(partition)
+            holding = router._intake.holdings.get(each)
+            held = holding is not None and holding.accepts == epoch
+            if held and router._gate.admits(each, epoch, self.clock(node.me)):
                 found.append(node.me)
         return found
 

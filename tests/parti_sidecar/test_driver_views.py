@@ -1,0 +1,109 @@
+"""What pages, probes and metrics read of a member; over whole members under virtual time."""
+
+from __future__ import annotations
+
+import pytest
+
+from parti_shard.commands import Intent, SetIntent
+from parti_shard.ids import MemberId
+from parti_shard.policy import Policy
+from parti_sidecar.driver_views import cluster_page, raft_role, reading, ready_missing
+from parti_sidecar.meters import TableMeter
+from tests.parti_shard.member_world import PARTITIONS, TTL_MS, A, B, C, World
+
+
+@pytest.fixture
+def world() -> World:
+    found = World(A, B, C)
+    found.wait(found.settled)
+    found.run(2_000)
+    return found
+
+
+def missing(world: World, member: MemberId) -> str:
+    return ", ".join(ready_missing(world.up(member), world.clock(member)))
+
+
+def test_a_member_of_no_cluster_shows_that_it_waits() -> None:
+    assert "bootstrap this member" in ready_missing(None, 0)[0]
+    page = cluster_page(None, "me")
+    assert (page.name, page.state, page.cluster_id, page.members) == ("me", "waiting", "", ())
+
+
+def test_readiness_names_everything_that_is_missing(world: World) -> None:
+    assert missing(world, B) == ""
+    world.add(MemberId(9))
+    assert missing(world, MemberId(9)) == "the table has not arrived yet, no session is open"
+    world.cut = {B}
+    world.run(TTL_MS)
+    assert "the lease is not live" in missing(world, B)
+    world.cut.clear()
+    world.wait(lambda: world.live(B))
+    world.up(B).session.draining = True
+    assert missing(world, B) == "draining"
+
+
+def test_roles_are_told_in_words() -> None:
+    world = World(A, policy=Policy(voters_max=3))
+    world.wait(world.settled)
+    world.join(B, via=A)
+    world.wait(world.settled)
+    assert raft_role(world.up(A)) == "leader"
+    assert raft_role(world.up(B)) == "learner"
+    world.join(C, via=A)
+    world.wait(lambda: raft_role(world.up(C)) == "follower")
+    world.cut = {B}
+    world.wait(lambda: raft_role(world.up(B)) == "pre-candidate")
+
+
+def test_the_page_shows_members_and_partitions(world: World) -> None:
+    world.propose(A, "drain", SetIntent(C, Intent.DRAIN))
+    world.detach(B)
+    world.wait(lambda: set(world.served_by()) == {A}, 10_000)
+    world.crash(C)
+    world.wait(lambda: not world.up(A).table.members[C].session, 5_000)
+    page = cluster_page(world.up(A), "m1")
+    assert (page.state, page.cluster_id) == ("ready", "test-cluster")
+    assert (page.partitions, page.partitions_free, page.partitions_revoking) == (PARTITIONS, 0, 0)
+    assert page.table_index == world.up(A).table.applied_index
+    rows = {row.name: row for row in page.members}
+    assert [rows[name].state for name in ("m1", "m2", "m3")] == ["ready", "no worker", "drain"]
+    assert [rows[name].partitions_owned for name in ("m1", "m2", "m3")] == [PARTITIONS, 0, 0]
+    assert [rows[name].is_leader for name in ("m1", "m2", "m3")] == [True, False, False]
+    assert rows["m1"].role == "voter"
+    assert rows["m1"].member_id == "0000000000000001"
+    assert rows["m1"].address == "host-1"
+    world.propose(A, "back", SetIntent(C, Intent.NONE))
+    world.run(50)
+    assert cluster_page(world.up(A), "m1").members[2].state == "no session"
+    world.up(B).session.draining = True
+    assert cluster_page(world.up(B), "m2").state == "draining"
+
+
+def test_a_reading_counts_what_is_owned_and_what_is_free(world: World) -> None:
+    meter = TableMeter(A)
+    read = reading(world.up(A), meter, world.clock(A))
+    owned = [world.served_by().count(member) for member in (A, B, C)]
+    assert (read.partitions, read.partitions_owned, read.partitions_free) == (
+        PARTITIONS,
+        owned[0],
+        0,
+    )
+    assert sorted(read.member_loads) == sorted(map(float, owned))
+    assert (read.is_leader, read.members, read.leader_changes) == (True, 3, 1)
+    assert 0 < read.lease_margin_ms <= TTL_MS
+    assert read.commit_index == read.applied_index == read.last_index
+    assert read.commands_rejected == {}
+    follower = reading(world.up(B), meter, world.clock(B))
+    assert not follower.is_leader
+    assert follower.member_loads == ()
+
+
+def test_a_reading_tells_the_commands_that_were_refused_and_no_lease(world: World) -> None:
+    world.propose(A, "x", SetIntent(MemberId(9), Intent.DRAIN))
+    world.run(50)
+    world.cut = {A}
+    world.run(TTL_MS)
+    read = reading(world.up(A), TableMeter(A), world.clock(A))
+    assert read.commands_rejected == {"unknown_member": 1}
+    assert read.lease_margin_ms == 0
