@@ -166,7 +166,7 @@ async def test_a_lost_disk_means_a_new_member(tmp_path: Path) -> None:
             new_id = (await world.status("m3")).member_id
             assert new_id != lost_id
             await wait_owner_of_nothing(world, lost_id, "m1")
-            await world.remove_member(lost_id, asked="m1")
+            await world.wait_member_gone(lost_id, asked="m1")
             await settled(senders[0], 100)
         await world.wait_settled()
         await send_to_all(world, "m3")

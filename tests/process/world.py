@@ -208,17 +208,8 @@ class World:
         member_id = members[member].member_id
         return [each.partition for each in table if each.owner == member_id]
 
-    async def remove_member(self, member_id: int, asked: str) -> None:
-        """Take a dead member out, by its id: another one may have its name by now."""
-
-        def ask() -> None:
-            request = admin_pb2.SetIntentRequest(
-                member_id=member_id, intent=admin_pb2.INTENT_REMOVE
-            )
-            with self.cluster.admin(asked) as admin:
-                admin.call(admin.stub.SetIntent, request)
-
-        await asyncio.to_thread(ask)
+    async def wait_member_gone(self, member_id: int, asked: str) -> None:
+        """Wait until a member was taken out."""
         deadline = time.monotonic() + WAIT_S
         while member_id in await self.member_ids(asked):
             assert time.monotonic() < deadline, f"{member_id:x} is still a member"
