@@ -17,7 +17,10 @@ from grpc_tools import protoc
 ROOT = Path(__file__).resolve().parent.parent
 SOURCES = ROOT / "proto"
 TARGET = ROOT / "proto" / "parti_proto"
-INIT = '"""Code generated from `proto/parti/v1/*.proto` by `tools/generate_protos.py`. Do not edit."""\n'
+INIT = (
+    '"""Code generated from `proto/parti/v1/*.proto` by `tools/generate_protos.py`. '
+    'Do not edit."""\n'
+)
 
 
 def generate(target: Path) -> None:
@@ -39,7 +42,9 @@ def generate(target: Path) -> None:
 
 def with_local_imports(text: str) -> str:
     """Point imports among generated modules at the package `parti_proto`."""
-    return re.sub(r"^from parti\.v1 import (\w+)", r"from parti_proto import \1", text, flags=re.M)
+    return re.sub(
+        r"^from parti\.v1 import (\w+)", r"from parti_proto import \1", text, flags=re.MULTILINE
+    )
 
 
 def differences(fresh: Path) -> list[str]:

@@ -27,7 +27,6 @@ from parti_raft.replica_values import PersistJob, ReplicaLimits, RestoredState
 from parti_raft.types import ConfState, HardState, LogIndex, MemberId, Message, Snapshot, Term
 from parti_shard.effects import Effects
 from parti_shard.errors import Failure
-from parti_shard.router import Router
 from parti_sidecar.clocks import lease_clock_ms
 from parti_sidecar.engine import Engine
 from parti_sidecar.handshakes import LocalPeer

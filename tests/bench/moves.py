@@ -14,6 +14,7 @@ import time
 from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import pairwise
 from pathlib import Path
 
 import uvloop
@@ -59,7 +60,7 @@ class Probe:
     def pause_ms(self, partition: int, since: float) -> float:
         """The longest time without an answer after `since`, less the pace of the loop."""
         times = [since, *(t for t in self.answers[partition] if t >= since)]
-        longest = max((b - a for a, b in zip(times, times[1:], strict=False)), default=0.0)
+        longest = max((b - a for a, b in pairwise(times)), default=0.0)
         return max(0.0, longest - _STEADY_S) * 1000
 
 
