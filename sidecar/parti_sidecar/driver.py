@@ -288,9 +288,11 @@ class Driver:
         return None
 
     def peer_heard(self, handshake: PeerHandshake) -> None:
-        """Remember where a peer says it listens."""
+        """Remember where a peer says it listens; it can be reached again."""
         if handshake.from_address:
             self.hint(handshake.from_member, handshake.from_address)
+        if self.links is not None:
+            self.links.heard(handshake.from_member)
 
     def peer_frame(self, sender: MemberId, raft: Sequence[bytes], session: Sequence[bytes]) -> None:
         """Take one frame; it is part of the next turn."""

@@ -9,6 +9,7 @@ Every attempt has a time limit of its own: a frozen process still accepts connec
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import random
 from abc import ABC, abstractmethod
@@ -81,7 +82,13 @@ class Link(ABC):
         self.stats = stats
         self._backoff = Backoff()
         self._complained = False
+        self._hurried = asyncio.Event()
         self._task = asyncio.create_task(self._keep())
+
+    def hurry(self) -> None:
+        """The peer was heard: what waits for another attempt waits no longer."""
+        self._backoff.reset()
+        self._hurried.set()
 
     async def close(self) -> None:
         """End the stream and the link."""
@@ -122,7 +129,13 @@ class Link(ABC):
             self._complain(error, refused=refused)
             if (loop.time() - started) * 1000 > STEADY_AFTER_MS + HANDSHAKE_MS:
                 self._backoff.reset()
-            await asyncio.sleep(self._backoff.next_ms(refused=refused) / 1000)
+            await self._pause(self._backoff.next_ms(refused=refused) / 1000)
+
+    async def _pause(self, seconds: float) -> None:
+        self._hurried.clear()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._hurried.wait()
 
     async def _open_and_serve(self) -> None:
         address = self.host.address_of(self.member)

@@ -58,6 +58,13 @@ class PeerLinks:
                 self._forwards[member] = link
             link.ask()
 
+    def heard(self, member: MemberId) -> None:
+        """A peer opened a stream: it is back, so try again at once."""
+        for links in (self._frames, self._forwards):
+            link = links.get(member)
+            if link is not None:
+                link.hurry()
+
     def forget(self, member: MemberId) -> None:
         """End everything that goes to a member that has left."""
         for links in (self._frames, self._forwards):

@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncIterator
+from typing import cast
 
 import pytest
 
 from parti_proto import app_pb2, peer_pb2
 from parti_shard.errors import Failure, Reason
 from parti_shard.ids import MemberId
+from parti_shard.router import Router
 from parti_sidecar import frames_link, link
 from parti_sidecar.handshakes import LocalPeer
 from parti_sidecar.link import Backoff
@@ -244,3 +246,19 @@ async def test_a_bug_in_a_link_ends_the_process(
 async def test_a_bug_in_a_snapshot_transfer_ends_the_process(one: FakeHost) -> None:
     _links(one).send_snapshot(TWO, b"not a raft message", b"")
     await until(lambda: one.failed, "the failure")
+
+
+async def test_a_peer_that_is_heard_is_tried_again_at_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(link, "RETRY_FIRST_MS", 60_000)
+    monkeypatch.setattr(link, "RETRY_LAST_MS", 60_000)
+    async with asyncio.timeout(10):
+        host = FakeHost(MemberId(1), None)  # no address of the peer is known: attempts fail
+        links = PeerLinks(host, cast("Router", None), LocalPeer("c", MemberId(1), "127.0.0.1:1"))
+        links.send(MemberId(2), [b"x"], [])
+        await until(lambda: links.stats.failed == 1)
+        links.heard(MemberId(2))
+        links.send(MemberId(2), [b"x"], [])
+        await until(lambda: links.stats.failed == 2)
+        await links.close()
