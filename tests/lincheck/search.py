@@ -13,8 +13,7 @@ taking one is a choice that is never forced. What keeps the search small loses n
 - Having used fewer optional operations is never worse. So a configuration is dropped if one with
   the same certain operations and state, but a subset of the optional ones, was met before.
 - Of equal optional operations the one invoked first is used first.
-- An optional operation that changes nothing, neither the state nor the outcome of the step that
-  directly follows, is not used: without it the same is reached.
+- An optional operation without which the step that directly follows would do the same is not used.
 - `Lookahead` tells some of the configurations that have no future.
 """
 
@@ -148,11 +147,14 @@ class Search:
         return True
 
     def _following(self, place: Place) -> list[_Choice]:
-        """Certain operations that may come next; those invoked first are tried first."""
+        """Certain operations that may come next; those invoked first are tried first.
+
+        No observation is among them: those the state allows were taken on arrival.
+        """
         found: list[_Choice] = []
         for index in self._events.candidates():
             step = self._certain[index].step
-            if step.allows(place.state) and not self._observes[index]:
+            if step.allows(place.state):
                 after = step.after(place.state)
                 if place.misses_the_last_step(step, after):
                     self._offer(found, place.state, _Choice(index, place.taking(index, after)))
@@ -160,7 +162,7 @@ class Search:
         return found
 
     def _optional(self, place: Place, blocking: int) -> list[_Choice]:
-        """Optional operations that may come next and change something."""
+        """Optional operations that may come next."""
         horizon = self._certain[blocking].returned
         assert horizon is not None
         found: list[_Choice] = []
@@ -169,7 +171,7 @@ class Search:
             if not bit or not step.allows(place.state):
                 continue
             after = step.after(place.state)
-            if after != place.state and place.misses_the_last_step(step, after):
+            if place.misses_the_last_step(step, after):
                 self._offer(found, place.state, _Choice(None, place.using(bit, after)))
         return found
 

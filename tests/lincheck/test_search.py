@@ -3,12 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 
 import pytest
 
 from tests.lincheck.history import History, Operation
 from tests.lincheck.judge import Verdict, judge
-from tests.lincheck.steps import Append, Cas, CasRefused, Read, State, Step, Write
+from tests.lincheck.steps import (
+    VARIOUS,
+    Append,
+    Cas,
+    CasRefused,
+    Read,
+    State,
+    Step,
+    Various,
+    Write,
+)
 
 Timed = tuple[Step, int, int | None]
 
@@ -166,11 +177,10 @@ def test_unknown_writes_over_one_another_are_not_tried() -> None:
 
 
 def test_fewer_unknown_operations_used_is_never_worse() -> None:
-    chain: list[Timed] = [(Cas(str(at), "0"), at, None) for at in range(1, 13)]
-    writes: list[Timed] = [(Write(str(at)), 100 + at, 200) for at in range(1, 13)]
-    judged = judge(_history(*chain, *writes, (Write("a"), 300, 301), (CasRefused("a"), 302, 303)))
-    assert judged.verdict is Verdict.NOT_LINEARIZABLE
-    assert judged.states < 12 * 2**12 * 4
+    there: list[Timed] = [(Cas("0", str(at)), at, None) for at in range(1, 9)]
+    back: list[Timed] = [(Cas(str(at), "0"), at, None) for at in range(1, 9)]
+    bad: tuple[Timed, ...] = ((Write("a"), 104, 105), (CasRefused("a"), 106, 107))
+    assert _refuted((*there, *back, *_CONTRADICTION, *bad)) < 200
 
 
 def test_a_value_overwritten_too_early_is_noticed_at_once() -> None:
@@ -180,11 +190,49 @@ def test_a_value_overwritten_too_early_is_noticed_at_once() -> None:
     assert judgement.verdict is Verdict.LINEARIZABLE
 
 
+def test_the_answer_that_comes_first_is_the_one_asked_about() -> None:
+    # Long reads could wait for the second round of writes, the short ones cannot.
+    values = range(1, 13)
+    writes: list[Timed] = [(Write(str(at)), at, 1000) for at in values]
+    long: list[Timed] = [(Read(str(at)), 50, 2000) for at in values]
+    short: list[Timed] = [(Read(str(at)), 200 - 2 * at, 201 - 2 * at) for at in values]
+    again: list[Timed] = [(Write(str(at)), 1500, 1600) for at in values]
+    judgement = judge(_history(*writes, *long, *short, *again), states_max=5000)
+    assert judgement.verdict is Verdict.LINEARIZABLE
+
+
 def test_appends_in_the_wrong_order_are_noticed_at_once() -> None:
     letters = "abcdefghijklmnopqrst"
     appends: list[Timed] = [(Append(letter), 1, 100) for letter in reversed(letters)]
     judgement = judge(_history(*appends, (Read(letters), 101, 102)), states_max=1000)
     assert judgement.verdict is Verdict.LINEARIZABLE
+
+
+def test_a_value_from_nowhere_is_noticed_before_the_search() -> None:
+    writes: list[Timed] = [(Write(str(at)), at, 100) for at in range(1, 21)]
+    assert _refuted((*writes, (Read("x"), 101, 102))) == 0
+
+
+@dataclass(frozen=True, slots=True)
+class _Increment:
+    """A step the checker has no name for, on a number: its result is not told in advance."""
+
+    observes: bool = False
+    needs: State | Various = VARIOUS
+    gives: State | Various = VARIOUS
+
+    def allows(self, state: State) -> bool:
+        return True
+
+    def after(self, state: State) -> State:
+        assert isinstance(state, int)
+        return state + 1
+
+
+def test_steps_of_another_store_can_be_judged() -> None:
+    counted: tuple[Timed, ...] = ((_Increment(), 1, 4), (_Increment(), 2, 3))
+    for total, verdict in ((2, Verdict.LINEARIZABLE), (3, Verdict.NOT_LINEARIZABLE)):
+        assert judge(_history(*counted, (Read(total), 5, 6), initial=0)).verdict is verdict
 
 
 def test_too_many_configurations_leave_it_undecided() -> None:
@@ -200,5 +248,5 @@ def test_the_limit_is_one_for_all_keys() -> None:
     operations = [
         Operation(f"{key}{at}", key, Write(at), at, 100) for key in "abc" for at in range(10)
     ]
-    assert judge(History(tuple(operations)), states_max=20).verdict is Verdict.UNDECIDED
+    assert judge(History(tuple(operations)), states_max=100).verdict is Verdict.UNDECIDED
     assert judge(History(tuple(operations))).verdict is Verdict.LINEARIZABLE
