@@ -99,7 +99,7 @@ def make_plan(seed: int) -> Plan:
         troubles=troubles,
         trouble_every_us=rng.choice(((50 * MS, 500 * MS), (200 * MS, 2 * S), (1 * S, 4 * S))),
         trouble_for_us=rng.choice((8 * S, 15 * S, 30 * S)),
-        send_every_us=rng.choice(((5 * MS, 60 * MS), (30 * MS, 300 * MS))),
+        send_every_us=rng.choice(((10 * MS, 150 * MS), (50 * MS, 500 * MS))),
         timeouts_ms=rng.choice(((5_000,), (300, 2_000), (30, 300, 5_000, 20_000))),
         workers_check_lease=rng.random() < 0.5,
     )

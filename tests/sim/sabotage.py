@@ -15,18 +15,20 @@ from typing import Any, Final
 
 from parti_raft.replica import Replica
 from parti_raft.replica_values import PersistJob
+from parti_raft.types import HardState, Message
 from parti_shard import dispatch, lease, table
 from parti_shard.commands import Grant, Outcome
 from parti_shard.coordinator import Coordinator
 from parti_shard.dispatch import Dispatch
-from parti_shard.errors import Executed
+from parti_shard.errors import Executed, Failure
 from parti_shard.gate import Gate
 from parti_shard.holdings import Holding, Stage
 from parti_shard.ids import NO_SESSION, MemberId, PartitionId, SessionId
 from parti_shard.lanes import Lane
-from parti_shard.leadership import Leadership
+from parti_shard.leadership import Leadership, OwnTag
 from parti_shard.lease import LeaseKeeper
-from parti_shard.messages import QUEUED, Message
+from parti_shard.messages import QUEUED
+from parti_shard.messages import Message as Routed
 from parti_shard.parking import Parking
 from parti_shard.table_state import Phase
 from tests.sim.plan import Plan, make_plan
@@ -45,6 +47,7 @@ class Sabotage:
     patches: tuple[tuple[Any, str, Callable[[Any], Any]], ...]
     troubles: tuple[str, ...]
     clock_error_ppm: int | None = None
+    first_seed: int = 1  # where the search begins, for what shows rarely
 
     def plan(self, seed: int) -> Plan:
         plan = replace(
@@ -156,10 +159,10 @@ def _shared_epoch(original: Callable[..., None]) -> Callable[..., None]:
 # -- messages
 
 
-def _newest_first(original: Callable[..., Message]) -> Callable[..., Message]:
+def _newest_first(original: Callable[..., Routed]) -> Callable[..., Routed]:
     """Parked messages leave in the wrong order."""
 
-    def pop(self: Parking, lane: Lane) -> Message:
+    def pop(self: Parking, lane: Lane) -> Routed:
         message = lane.parked.pop()
         message.state = QUEUED
         self._uncount(lane, 1, message.size_bytes)
@@ -171,7 +174,7 @@ def _newest_first(original: Callable[..., Message]) -> Callable[..., Message]:
 def _sent_again(original: Callable[..., None]) -> Callable[..., None]:
     """What may have run runs again, asked for or not."""
 
-    def settle_unknown(self: Dispatch, message: Message, failure: object) -> None:
+    def settle_unknown(self: Dispatch, message: Routed, failure: object) -> None:
         message.idempotent = True
         original(self, message, failure)
 
@@ -198,6 +201,26 @@ def _answered_early(original: Callable[..., None]) -> Callable[..., None]:
     return submit
 
 
+def _forgotten_commit(original: Callable[..., None]) -> Callable[..., None]:
+    """Entries reach the disk without the commit index that was known when they came."""
+
+    def persist_nothing(self: Replica, state: HardState | None, responses: list[Message]) -> None:
+        original(self, state, responses)
+        self._unwritten = None
+
+    return persist_nothing
+
+
+def _restless(original: Callable[..., None]) -> Callable[..., None]:
+    """What a leader could not propose is decided anew within the same turn."""
+
+    def not_applied(self: Leadership, tag: OwnTag, failure: Failure) -> None:
+        original(self, tag, failure)
+        self._attention = True
+
+    return not_applied
+
+
 SABOTAGES: Final[dict[str, Sabotage]] = {
     "clocks beyond the bound": Sabotage((), LOST_LEADERS, clock_error_ppm=60_000),
     "renewals without a read round": Sabotage(
@@ -222,6 +245,14 @@ SABOTAGES: Final[dict[str, Sabotage]] = {
     ),
     "everything is sent again": Sabotage(
         ((Dispatch, "settle_unknown", _sent_again),), ("reset streams", "kill")
+    ),
+    "a commit index left out of the disk": Sabotage(
+        ((Replica, "_persist_nothing", _forgotten_commit),),
+        ("power cut", "failed sync", "one-way cut", "lost disk", "join", "slow disk"),
+        first_seed=45,
+    ),
+    "refused proposals repeated at once": Sabotage(
+        ((Leadership, "not_applied", _restless),), ("transfer", "pin", "worker replaced")
     ),
     "answers before the write": Sabotage(((Replica, "_submit", _answered_early),), ("power cut",)),
 }

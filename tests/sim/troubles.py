@@ -9,7 +9,7 @@ from typing import Final
 
 from parti_shard.commands import Command, Intent, Pin, SetIntent, SetPolicy
 from parti_shard.errors import Failure
-from parti_shard.ids import NO_MEMBER, PartitionId
+from parti_shard.ids import NO_MEMBER, MemberId, PartitionId
 from parti_sidecar.storage.base import DiskFull, WriteFailed
 from parti_sidecar.storage.memory import DiskPart
 from tests.sim.actors import Actor
@@ -29,7 +29,7 @@ class Troubles:
     def __init__(self, world: World) -> None:
         self.world = world
         self.rng = world.fork_rng("troubles")
-        self._disks_lost = 0
+        self._lost: set[MemberId] = set()  # members whose disk is gone
         self._mover: Machine | None = None
         self._plan_next()
 
@@ -228,13 +228,17 @@ class Troubles:
         return True
 
     def _expendable(self) -> Machine | None:
-        """A machine whose state may be lost: no majority of voters may ever lose theirs."""
-        machine = self._machine()
-        if machine is None or machine.process is None or machine.process.member is None:
+        """A machine whose state may be lost: never a second voter before the first is replaced."""
+        machine, leader = self._machine(), self.world.leader()
+        if leader is None or leader.member is None or machine is None or machine.process is None:
             return None
-        if self._disks_lost >= (self.world.plan.voters - 1) // 2:
+        conf = leader.member.replica.conf_state
+        knowing = [p.me for p, m in self.world.members() if m.replica.conf_state == conf]
+        if machine.process.member is None or not set(conf.voters) <= set(knowing):
+            return None  # not while a voter is missing, or behind in the membership
+        if conf.voters_outgoing or self._lost & set(conf.voters):
             return None
-        self._disks_lost += 1
+        self._lost.add(machine.process.me)
         return machine
 
     # -- applications and clocks
