@@ -34,8 +34,9 @@ verify: $(STAMP) ## Formatting, lint, types, walls between packages, generated c
 	$(BIN)/python tools/generate_protos.py --check
 	$(BIN)/python tools/render_docs.py --check
 
-unit: $(STAMP) ## All tests
-	$(BIN)/python -m pytest
+unit: $(STAMP) ## All tests; those of real processes alone, for they measure time
+	$(BIN)/python -m pytest -n 2 -m "not process"
+	$(BIN)/python -m pytest -m process
 
 bench: $(STAMP) ## Measure; prints a table and writes JSON below bench-results/
 	$(BIN)/python -m tests.bench
