@@ -26,6 +26,7 @@ from parti_shard.member import Member
 from parti_shard.policy import Policy
 from parti_shard.router import Destination, Router
 from parti_shard.table import Table
+from parti_sidecar.address_book import AddressBook
 from parti_sidecar.beginnings import founded, joined, member_settings, resumed
 from parti_sidecar.clocks import lease_clock_ms, wall_clock_unix_ms
 from parti_sidecar.config import SidecarConfig
@@ -84,7 +85,7 @@ class Driver:
         self._writers: dict[Destination, Callable[[], None]] = {}
         self._watchers: list[Callable[[Sequence[PartitionId]], None]] = []
         self._outcomes = Outcomes()
-        self._hints: dict[MemberId, str] = {}
+        self._addresses = AddressBook(self._recorded_address)
         self._links_wanted_at_ms = 0
 
     # --- the life of the member
@@ -165,7 +166,7 @@ class Driver:
 
     def hint(self, member: MemberId, address: str) -> None:
         """Remember where a member was seen; the table may not know it yet."""
-        self._hints[member] = address
+        self._addresses.see(member, address)
 
     async def drain(self) -> None:
         """Hand partitions over, then leadership, then close the session. The caller times it."""
@@ -331,11 +332,11 @@ class Driver:
         return self.member.replica.leader if self.member is not None else NO_MEMBER
 
     def address_of(self, member: MemberId) -> str:
-        """Where it was seen last, or else where the table says it listens."""
-        hint = self._hints.get(member, "")
-        if hint or self.member is None:
-            return hint
-        record = self.member.table.members.get(member)
+        """Where the newest news says that it listens."""
+        return self._addresses.address_of(member)
+
+    def _recorded_address(self, member: MemberId) -> str:
+        record = self.member.table.members.get(member) if self.member is not None else None
         return record.address if record is not None else ""
 
     # --- Host: operations

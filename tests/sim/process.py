@@ -263,17 +263,19 @@ class Process(Actor):
         return True
 
     def _frame(self, sender: MemberId, raft: Sequence[bytes], session: Sequence[bytes]) -> None:
-        assert self.member is not None
-        self.member.receive(sender, raft, session, self.now_ms())
-        self.touch()
+        member, engine = self.member, self.engine
+        assert member is not None
+        assert engine is not None
+        engine.feed(lambda: member.receive(sender, raft, session, self.now_ms()))
         self.settle()
 
     def _snapshot(self, sender: MemberId, end: End, message: bytes, data: bytes) -> None:
-        assert self.member is not None
+        member, engine = self.member, self.engine
+        assert member is not None
+        assert engine is not None
         head = decode_message(message)
         assert head.sender == sender
-        self.member.receive_snapshot(with_data(head, data))
-        self.touch()
+        engine.feed(lambda: member.receive_snapshot(with_data(head, data)))
         self.settle()
         end.send("reply")
 
