@@ -191,10 +191,10 @@ def test_a_value_overwritten_too_early_is_noticed_at_once() -> None:
 
 
 def test_the_answer_that_comes_first_is_the_one_asked_about() -> None:
-    # Long reads could wait for the second round of writes, the short ones cannot.
+    # Each long compare-and-set can wait for the second write of its value, the reads cannot.
     values = range(1, 13)
     writes: list[Timed] = [(Write(str(at)), at, 1000) for at in values]
-    long: list[Timed] = [(Read(str(at)), 50, 2000) for at in values]
+    long: list[Timed] = [(Cas(str(at), f"{at}x"), 50, 2000) for at in values]
     short: list[Timed] = [(Read(str(at)), 200 - 2 * at, 201 - 2 * at) for at in values]
     again: list[Timed] = [(Write(str(at)), 1500, 1600) for at in values]
     judgement = judge(_history(*writes, *long, *short, *again), states_max=5000)
