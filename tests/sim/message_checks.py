@@ -40,6 +40,7 @@ class MessageChecks:
         self.sent: dict[bytes, Sent] = {}
         self.outcomes: Counter[str] = Counter()
         self._entered = 0
+        self._last_run: dict[tuple[str, int, int], int] = {}
         self._last_order: dict[tuple[str, int], tuple[int, bytes]] = {}
 
     def send(self, uid: bytes, partition: int, *, idempotent: bool) -> None:
@@ -76,10 +77,19 @@ class MessageChecks:
 
     def executed(self, where: str, uid: bytes, epoch: int) -> None:
         message = self.sent[uid]
+        if not message.executions:
+            self._runs_in_order(uid, message, epoch)
         message.executions.append((where, epoch))
         assert len(message.executions) == 1 or message.idempotent, f"{uid!r} ran {message.story()}"
         told_no = message.outcome not in ("", "gone") and message.executed is Executed.NO
         assert not told_no, f"{uid!r} runs after it was refused: {message.story()}"
+
+    def _runs_in_order(self, uid: bytes, message: Sent, epoch: int) -> None:
+        """Within an epoch; under an older one a frozen worker may finish what it had begun."""
+        lane = message.origin, message.partition, epoch
+        last = self._last_run.get(lane, 0)
+        assert message.order > last, f"{uid!r} runs out of order: {message.story()}"
+        self._last_run[lane] = message.order
 
     def answered(self, uid: bytes, epoch: int, failure: Failure | None) -> None:
         message = self.sent[uid]
