@@ -20,6 +20,7 @@ from tests.sim.timeline import MS, S
 from tests.sim.world import World
 
 SHORT_US: Final = (10 * MS, 800 * MS)
+RESTARTS_MS: Final = 10_000  # longer than any restart and cut
 LONG_US: Final = (1 * S, 8 * S)
 
 
@@ -102,8 +103,12 @@ class Troubles:
 
     def new_address(self) -> bool:
         """A voter comes back elsewhere; always the same one: two that moved while each missed the
-        other's news never meet again. A learner says nothing until it is spoken to.
+        other's news never meet again. And it must stay a voter: one that was replaced meanwhile
+        may find nobody whom it knows, and nobody looks for it at its new place.
         """
+        calm = self.world.raft_checks.canon.table.policy.voter_replace_after_ms >= RESTARTS_MS
+        if not calm or {"lost disk", "bit rot"} & set(self.world.plan.troubles):
+            return False
         leader = self.world.leader()
         machine = self._mover or self._machine()
         if leader is None or leader.member is None or machine is None or not machine.is_up:
