@@ -184,6 +184,7 @@ class World:
         for node in self.nodes.values():
             if node.member is not None:
                 node.member.check_invariants(self.clock(node.me))
+                assert node.member.router._gate.session == node.member.session.session
         for partition in range(PARTITIONS):
             assert len(self.admitting(partition)) <= 1, f"G1: {self.admitting(partition)}"
 

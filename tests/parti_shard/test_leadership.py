@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from parti_raft.codec import decode_message, encode_message
+from parti_raft.errors import DropReason, ProposalDropped
 from parti_raft.types import Message, MessageType, Term
 from parti_shard.codec import encode_batch
 from parti_shard.commands import (
@@ -14,6 +15,7 @@ from parti_shard.commands import (
     Grant,
     Intent,
     OpenSession,
+    Outcome,
     Rejection,
     Release,
     Revoke,
@@ -21,7 +23,7 @@ from parti_shard.commands import (
 )
 from parti_shard.errors import MalformedFrameError, Reason
 from parti_shard.ids import NO_MEMBER, NO_SESSION, Epoch, LogIndex, MemberId, PartitionId, SessionId
-from parti_shard.leadership import RoundTag
+from parti_shard.leadership import BatchTag, RoundTag
 from parti_shard.lease import ROUNDS_IN_FLIGHT_MAX, RenewAck, RenewRefusal
 from parti_shard.member import Member
 from parti_shard.wire import (
@@ -226,13 +228,42 @@ def test_a_round_that_is_under_way_when_leadership_ends_gives_no_lease(world: Wo
     assert answers(member, B, world.clock(A)) == []
 
 
-def test_a_batch_that_did_not_reach_the_log_is_decided_anew(world: World) -> None:
+def test_a_leader_does_nothing_before_it_knows_all_that_was_committed(world: World) -> None:
+    world.crash(A)
+    heir = world.up(B)
+    world.wait(lambda: heir.replica.is_leader)
+    assert not heir.is_leader
+    assert not heir.coordinator.leading
+    tell(world, B, C, renewal(world, C), Propose(4, batch(SetIntent(C, Intent.CORDON))))
+    assert answers(heir, C, world.clock(B))[-2:] == [
+        RenewRefused(1_000, world.session(C), RenewRefusal.NOT_LEADER),
+        Proposed(4, Reason.NO_LEADER),
+    ]
+    assert not heir.coordinator.leading
+
+
+def test_a_batch_that_did_not_reach_the_log_is_decided_anew(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
     world.run(15_000)
     world.cut = {B}
     leader = world.up(A)
-    leader.replica.raw._core.transferee = C  # no proposals while it is handed over
-    expired = leader.coordinator.stats.expired
-    world.wait(lambda: leader.coordinator.stats.expired > expired, 4_000)
-    leader.replica.raw._core.transferee = NO_MEMBER
-    world.wait(lambda: world.up(A).table.members[B].session == NO_SESSION, 500)
-    world.wait(world.all_served, 500)
+
+    def refuse(_data: bytes) -> None:
+        raise ProposalDropped(DropReason.TRANSFER_IN_PROGRESS)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(leader.replica.raw, "propose", refuse)
+        expired = leader.coordinator.stats.expired
+        world.wait(lambda: leader.coordinator.stats.expired > expired, 4_000)
+    world.wait(lambda: leader.table.members[B].session == NO_SESSION, 2 * TICK_MS)
+    world.wait(world.all_served, 2 * TICK_MS)
+
+
+def test_a_command_that_the_table_refuses_is_decided_anew(world: World) -> None:
+    leader = world.up(A)
+    before = leader.coordinator.stats.rejected
+    late = Grant(P0, Epoch(0), B, SESSION, Cause.ORPHAN)
+    tag = BatchTag((late, ExpireSession(SESSION)))
+    leader.leadership.applied(tag, [Outcome(Rejection.WRONG_EPOCH), Outcome()])
+    assert leader.coordinator.stats.rejected == before + 1

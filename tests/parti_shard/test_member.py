@@ -189,14 +189,20 @@ def test_all_restart_and_epochs_go_on() -> None:
 def test_a_table_that_was_behind_is_asked_again_soon() -> None:
     """Its request named the session before the last one."""
     world = settled()
-    session = world.session(C)
+    asked: list[int] = []
+
+    def lose(me: MemberId, _to: MemberId, frame: Frame) -> bool:
+        if me == C and isinstance(frame, Propose):
+            asked.append(world.now_ms)
+        return len(asked) == 1
+
+    world.lose = lose
     world.restart(C)
-    record = world.up(C).table.members[C]
-    answer = Proposed(1, Reason.OK, Rejection.WRONG_SESSION, session)
-    world.up(C).session._ask_again_ms = world.clock(C) + REQUEST_AGAIN_MS
+    world.wait(lambda: asked and world.up(C).replica.leader == A)
+    answer = Proposed(1, Reason.OK, Rejection.WRONG_SESSION, 1)
     world.up(C).receive(A, [], [encode_frame(answer)], world.clock(C))
-    assert record.session == session
-    world.wait(lambda: world.session(C) not in (NO_SESSION, session), 100 + 2 * TICK_MS)
+    world.wait(lambda: world.session(C), 4 * TICK_MS)
+    assert len(asked) == 2
 
 
 @pytest.mark.parametrize("lost", [Propose, Proposed])
@@ -230,6 +236,7 @@ def test_a_drained_member_hands_everything_over_without_a_gap_and_closes() -> No
     world.up(C).close_session(world.clock(C))
     world.turn(world.nodes[C])
     assert world.session(C) == NO_SESSION
+    assert not world.up(C).router.worker_ready  # no gate opens again, whoever attaches
     world.wait(lambda: world.up(C).session.is_closed, 10)
     assert session not in world.up(A).table.sessions
     assert C not in world.served_by()

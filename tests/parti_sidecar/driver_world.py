@@ -52,6 +52,7 @@ class DirectLinks:
     world: DriverWorld
     me: MemberId
     forgotten: list[MemberId] = field(default_factory=list)
+    heard_of: list[MemberId] = field(default_factory=list)
     closed: bool = False
 
     def send(self, member: MemberId, raft: list[bytes], session: list[bytes]) -> None:
@@ -73,6 +74,9 @@ class DirectLinks:
 
     def forget(self, member: MemberId) -> None:
         self.forgotten.append(member)
+
+    def heard(self, member: MemberId) -> None:
+        self.heard_of.append(member)
 
     async def close(self) -> None:
         self.closed = True

@@ -11,9 +11,9 @@ import pytest
 
 from parti_raft.codec import encode_message
 from parti_raft.types import ConfState, LogIndex, MemberId, Message, MessageType, Snapshot, Term
-from parti_shard.commands import Intent, SetIntent
+from parti_shard.commands import Cause, Intent, SetIntent
 from parti_shard.errors import Executed, MalformedFrameError, PartiError, Reason
-from parti_shard.ids import NO_MEMBER, NO_SESSION
+from parti_shard.ids import NO_MEMBER, NO_SESSION, WorkerId
 from parti_shard.limits import PROTOCOL_VERSION, LeaseTimes
 from parti_shard.policy import Policy
 from parti_sidecar import driver as driver_module
@@ -183,6 +183,7 @@ async def test_handshakes_are_judged(world: DriverWorld) -> None:
         assert refused is not None
         assert refused.reason is reason
     run.driver.peer_heard(good)
+    assert cast("DirectLinks", run.driver.links).heard_of == [2]
     assert run.driver.address_of(MemberId(2)) == "127.0.0.1:6002"
     run.driver.peer_heard(replace(good, from_address=""))
     assert run.driver.address_of(MemberId(2)) == "127.0.0.1:6002"
@@ -316,6 +317,9 @@ async def test_a_drained_member_hands_over_leadership_and_closes_its_session(
 ) -> None:
     run = await world.found(2, 3)
     await until(lambda: len(run.member.replica.conf_state.voters) == 3)
+    for each in world.runs.values():
+        each.member.router.attach_worker(WorkerId(1), "w", 10, 10, each.driver.now_ms())
+    await until(lambda: run.member.owns_anything)
     session = run.member.session.session
     async with asyncio.timeout(5):
         await run.driver.drain()
@@ -324,6 +328,9 @@ async def test_a_drained_member_hands_over_leadership_and_closes_its_session(
     assert "draining" in run.driver.ready_missing()
     heir = world.runs[run.driver.leader()].member
     assert session not in heir.table.sessions
+    causes = {change.cause for kept in heir.table.history for change in kept}
+    assert Cause.DRAIN in causes
+    assert Cause.CLOSED not in causes  # nothing was left when the session was closed
 
 
 async def test_without_heirs_a_drain_ends_all_the_same(world: DriverWorld) -> None:
