@@ -110,7 +110,7 @@ async def test_a_bug_is_counted_and_its_words_stay_inside(
     assert failure.message == INTERNAL_TEXT
     assert "secret" not in await call.details()
     assert node.meter.bugs == 1
-    assert node.meter.errors["Peer.Frames", "INTERNAL"] == 1
+    await until(lambda: node.meter.errors["Peer.Frames", "INTERNAL"] == 1)
     assert "secret words" in caplog.text
 
 
