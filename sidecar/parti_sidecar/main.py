@@ -25,6 +25,7 @@ from contextlib import closing
 from parti_raft.types import MemberId
 from parti_sidecar.config import SidecarConfig
 from parti_sidecar.config_sources import ConfigError, dump_config, load_config, parse_arguments
+from parti_sidecar.grpc_environment import GRPC_ENVIRONMENT
 from parti_sidecar.http import HttpBindError
 from parti_sidecar.lifecycle import live
 from parti_sidecar.logs import event, set_up_logs
@@ -106,11 +107,8 @@ def _check_cluster(stored: Identity, asked: str) -> None:
 
 
 def _run_process(config: SidecarConfig, storage: Storage, stored: StoredState) -> int:
-    # gRPC's core writes its own lines to standard error; what matters is in our errors and logs.
-    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
-    # Polling by the thread that waits for completions saves a hand-over between threads per frame:
-    # a fifth of the latency of a lone message. docs/performance.md has the figures.
-    os.environ.setdefault("GRPC_EXPERIMENTS", "-event_engine_client,-event_engine_listener")
+    for name, value in GRPC_ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
     from parti_sidecar.assembly import Sidecar  # noqa: PLC0415 - see open_storage
     from parti_sidecar.driver import Driver, RemovedError  # noqa: PLC0415
     from parti_sidecar.joining import CannotJoinError  # noqa: PLC0415

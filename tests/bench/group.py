@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -10,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from parti_sidecar.grpc_environment import GRPC_ENVIRONMENT
 from tests.bench.stats import Load
 
 Process = subprocess.Popen[str]
@@ -44,6 +46,7 @@ def measure(leader: Process, writers: int, batch: int, seconds: float) -> Load:
 def _start(number: int, data_dir: Path) -> Process:
     return subprocess.Popen(
         [sys.executable, "-m", "tests.bench.group_member", str(number), str(data_dir)],
+        env={**os.environ, **GRPC_ENVIRONMENT},
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
