@@ -327,7 +327,8 @@ async def test_a_drained_member_hands_over_leadership_and_closes_its_session(
     assert run.member.session.is_closed
     assert "draining" in run.driver.ready_missing()
     heir = world.runs[run.driver.leader()].member
-    assert session not in heir.table.sessions
+    # A majority without the leader's own disk commits, so it may apply after its followers.
+    await until(lambda: session not in heir.table.sessions)
     causes = {change.cause for kept in heir.table.history for change in kept}
     assert Cause.DRAIN in causes
     assert Cause.CLOSED not in causes  # nothing was left when the session was closed
