@@ -44,11 +44,13 @@ async def test_a_full_parking_refuses_at_once_and_loses_nothing(tmp_path: Path) 
         await wait_parked(world, "m1", 1)
         parked += [asyncio.create_task(sender.send(partition=shut)) for _ in range(PARKED_MAX - 1)]
         await wait_parked(world, "m1", PARKED_MAX)
-        begun = time.monotonic()
-        refused = await asyncio.gather(*(sender.send(partition=shut) for _ in range(20)))
-        assert time.monotonic() - begun < 1.0
-        assert outcomes(refused) == {(Outcome.REFUSED, "PARKING_FULL")}
-        assert await world.metric("m1", "parti_limits_hit_total") >= 20
+        more = {asyncio.create_task(sender.send(partition=shut)) for _ in range(20)}
+        refused, waiting = await asyncio.wait(more, timeout=1.0)
+        # One parked message at a time is out to probe the owner: another may have its place.
+        assert len(waiting) <= 1
+        parked += waiting
+        assert outcomes([each.result() for each in refused]) == {(Outcome.REFUSED, "PARKING_FULL")}
+        assert await world.metric("m1", "parti_limits_hit_total") >= len(refused)
         parked.append(asyncio.create_task(sender.send(partition=other)))  # another one has room
         await asyncio.to_thread(world.cluster.start_ended)
         assert outcomes(await asyncio.gather(*parked)) == {(Outcome.ACKNOWLEDGED, "OK")}
