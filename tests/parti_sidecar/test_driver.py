@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from typing import Any, cast
@@ -280,6 +281,19 @@ async def test_applicants_are_taken_in_once_and_strangers_refused(world: DriverW
     assert (await refusal(run.driver.admit(applicant(6, "d"))))[0] is Reason.WRONG_CLUSTER
     assert (await refusal(run.driver.admit(applicant(6, "c", 99))))[0] is Reason.PROTOCOL_VERSION
     assert set(run.member.table.members) == {1, 5}
+
+
+async def test_a_namesake_takes_the_place_of_a_member_without_a_session_only(
+    world: DriverWorld,
+) -> None:
+    run = await world.found()
+    await until(lambda: bool(run.member.session.session))
+    alive = dataclasses.replace(applicant(5), name=run.member.table.members[ME].name)
+    assert await refusal(run.driver.admit(alive)) == (Reason.CONFLICT, Executed.NO)
+    await run.driver.admit(applicant(5))
+    gone = dataclasses.replace(applicant(6), name=run.member.table.members[MemberId(5)].name)
+    await run.driver.admit(gone)
+    await until(lambda: set(run.member.table.members) == {1, 6})
 
 
 async def test_leadership_is_handed_over_when_asked(
