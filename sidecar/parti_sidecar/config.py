@@ -109,6 +109,12 @@ class SidecarConfig:
     peer_address: str = _setting(
         BindAddress(), "peer API, for the other members", default="127.0.0.1:5101"
     )
+    peer_stream_address: str = _setting(
+        BindAddress(),
+        "bulk streams between members, which learn its port by the peer API; "
+        "default: the host of peer_address, any free port",
+        default="",
+    )
     advertise_address: str = _setting(
         DialAddress(),
         "where other members reach the peer API; default: peer_address; port 0: as chosen",
@@ -200,6 +206,9 @@ class SidecarConfig:
     def __post_init__(self) -> None:
         if not self.name:
             object.__setattr__(self, "name", socket.gethostname())
+        if not self.peer_stream_address:
+            host, _ = split_address(self.peer_address)
+            object.__setattr__(self, "peer_stream_address", join_address(host, 0))
         if not self.advertise_address:
             object.__setattr__(self, "advertise_address", self.peer_address)
 

@@ -147,7 +147,14 @@ RULES: tuple[Rule, ...] = (
     *(
         _distinct(first, second)
         for first, second in combinations(
-            ("app_address", "peer_address", "admin_address", "http_address"), 2
+            (
+                "app_address",
+                "peer_address",
+                "peer_stream_address",
+                "admin_address",
+                "http_address",
+            ),
+            2,
         )
     ),
     Rule(frozenset({"app_address"}), _app_is_local),

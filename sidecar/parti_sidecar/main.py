@@ -43,7 +43,14 @@ from parti_sidecar.version import VERSION
 EXIT_FAILED = 1
 EXIT_CANNOT_START = 2
 EXIT_DAMAGED = 3
-_ADDRESS_SETTINGS = ("app_address", "peer_address", "admin_address", "http_address", "app_socket")
+_ADDRESS_SETTINGS = (
+    "app_address",
+    "peer_address",
+    "peer_stream_address",
+    "admin_address",
+    "http_address",
+    "app_socket",
+)
 
 _log = logging.getLogger(__name__)
 

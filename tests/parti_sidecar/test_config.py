@@ -20,7 +20,11 @@ from parti_sidecar.config_sources import (
 )
 
 DATA = ("--data-dir", "data")
-PAIRS = list(combinations(("app_address", "peer_address", "admin_address", "http_address"), 2))
+PAIRS = list(
+    combinations(
+        ("app_address", "peer_address", "peer_stream_address", "admin_address", "http_address"), 2
+    )
+)
 
 
 def load(*argv: str, **environ: str) -> SidecarConfig:
@@ -42,6 +46,7 @@ def test_only_the_data_directory_must_be_given() -> None:
     assert config == SidecarConfig(data_dir=Path("data"))
     assert config.name
     assert config.advertise_address == config.peer_address == "127.0.0.1:5101"
+    assert config.peer_stream_address == "127.0.0.1:0"
     assert problems() == ["data_dir is required (--data-dir or PARTI_DATA_DIR)"]
 
 
@@ -246,12 +251,18 @@ def test_the_move_deadline_of_a_running_cluster_is_not_guessed() -> None:
 
 
 def test_ports_chosen_by_the_system_do_not_collide() -> None:
-    names = ("app_address", "peer_address", "admin_address", "http_address")
+    names = ("app_address", "peer_address", "peer_stream_address", "admin_address", "http_address")
     config = replace(
         SidecarConfig(data_dir=Path("data")),
         **dict.fromkeys(names, "127.0.0.1:0"),  # type: ignore[arg-type]
     )
     assert contradictions(config) == []
+
+
+def test_streams_listen_on_the_host_of_the_peer_api() -> None:
+    assert load(*DATA, "--peer-address", "[::1]:7").peer_stream_address == "[::1]:0"
+    fixed = load(*DATA, "--peer-address", "[::1]:7", "--peer-stream-address", "127.0.0.2:5104")
+    assert fixed.peer_stream_address == "127.0.0.2:5104"
 
 
 def test_the_chosen_port_is_advertised() -> None:
