@@ -1,0 +1,126 @@
+"""Write `manifests/*.yaml` from the chart, for people who install without Helm.
+
+The chart is the one place; what is committed here is rendered from it by the real Helm, without the
+labels and annotations that only Helm reads and without its test pods. `crd.yaml` is the CRD alone,
+`install.yaml` is everything, in the namespace `parti-system`, for PartiClusters of all namespaces.
+
+`python tools/render_manifests.py` rewrites the files; `--check` compares and exits 1 on a
+difference.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import helm_python
+import yaml
+
+ROOT = Path(__file__).resolve().parent.parent
+CHART = ROOT / "charts" / "parti"
+MANIFESTS = ROOT / "manifests"
+RELEASE = "parti"
+NAMESPACE = "parti-system"
+HEADER = "# Rendered from charts/parti by tools/render_manifests.py; do not edit.\n"
+_OF_HELM = frozenset({"helm.sh/chart", "helm.sh/resource-policy", "app.kubernetes.io/managed-by"})
+_HOOK = "helm.sh/hook"
+
+Object = dict[str, Any]
+
+
+def objects(
+    values: Mapping[str, Any], *, release: str = RELEASE, namespace: str = NAMESPACE
+) -> list[Object]:
+    """What `helm install` would create with these values, in the order of kinds and names."""
+    with helm_python.Chart.load(CHART) as chart:
+        rendered = chart.render(dict(values), name=release, namespace=namespace)
+    found = [
+        document
+        for path, text in rendered.items()
+        if path.endswith(".yaml")
+        for document in yaml.safe_load_all(text)
+        if document
+    ]
+    return sorted(found, key=lambda one: (one["kind"], one["metadata"]["name"]))
+
+
+def without_helm(document: Object) -> Object:
+    """The same object without the marks that only Helm reads."""
+    metadata = dict(document["metadata"])
+    for field in ("labels", "annotations"):
+        kept = {key: value for key, value in metadata.get(field, {}).items() if key not in _OF_HELM}
+        metadata = {key: value for key, value in metadata.items() if key != field}
+        if kept:
+            metadata[field] = kept
+    return document | {"metadata": metadata}
+
+
+def is_hook(document: Object) -> bool:
+    """Whether Helm creates the object at certain moments only, such as `helm test`."""
+    return _HOOK in document["metadata"].get("annotations", {})
+
+
+def crd() -> list[Object]:
+    """The CRD of PartiCluster."""
+    kind = "CustomResourceDefinition"
+    return [without_helm(one) for one in objects({}) if one["kind"] == kind]
+
+
+def install() -> list[Object]:
+    """Everything, its namespace first and the CRD before what it concerns."""
+    namespace = {
+        "apiVersion": "v1",
+        "kind": "Namespace",
+        "metadata": {
+            "name": NAMESPACE,
+            "labels": {"pod-security.kubernetes.io/enforce": "restricted"},
+        },
+    }
+    values = {"crds": {"install": False}, "watch": {"all": True}}
+    rest = [without_helm(one) for one in objects(values) if not is_hook(one)]
+    return [namespace, *crd(), *rest]
+
+
+class _Dumper(yaml.SafeDumper):
+    """Writes everything in full: some readers of manifests know no aliases."""
+
+    def ignore_aliases(self, data: object) -> bool:
+        return True
+
+
+def dumped(documents: Iterable[Object]) -> str:
+    """The text of a manifest."""
+    parts = (
+        yaml.dump(one, Dumper=_Dumper, sort_keys=False, width=100, allow_unicode=True)
+        for one in documents
+    )
+    return HEADER + "---\n".join(parts)
+
+
+FILES: dict[str, Callable[[], list[Object]]] = {"crd.yaml": crd, "install.yaml": install}
+
+
+def stale(folder: Path) -> list[str]:
+    """The names of files that differ from what they would be, rendered anew."""
+    return [name for name, make in FILES.items() if _text(folder / name) != dumped(make())]
+
+
+def _text(path: Path) -> str | None:
+    return path.read_text(encoding="utf-8") if path.is_file() else None
+
+
+def main() -> None:
+    """Run the tool."""
+    names = stale(MANIFESTS)
+    if "--check" not in sys.argv[1:]:
+        for name in names:
+            (MANIFESTS / name).write_text(dumped(FILES[name]()), encoding="utf-8")
+    elif names:
+        print(f"out of date: {', '.join(names)}; run: python tools/render_manifests.py")
+        raise SystemExit(1)
+
+
+if __name__ == "__main__":
+    main()
