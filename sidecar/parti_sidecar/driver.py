@@ -17,7 +17,7 @@ from parti_raft.codec import MalformedMessageError, decode_message
 from parti_raft.replica_values import RestoredState
 from parti_raft.types import MessageType
 from parti_shard.codec import encode_batch
-from parti_shard.commands import Command, Intent, NewMember, Outcome, SetIntent
+from parti_shard.commands import Command, NewMember, Outcome
 from parti_shard.effects import Effects
 from parti_shard.errors import Executed, Failure, MalformedFrameError, PartiError, Reason
 from parti_shard.ids import NO_MEMBER, MemberId, PartitionId, StreamId, WorkerId
@@ -27,6 +27,7 @@ from parti_shard.policy import Policy
 from parti_shard.router import Destination, Router
 from parti_shard.table import Table
 from parti_sidecar.address_book import AddressBook
+from parti_sidecar.admissions import Admissions
 from parti_sidecar.beginnings import founded, joined, member_settings, resumed
 from parti_sidecar.clocks import lease_clock_ms, wall_clock_unix_ms
 from parti_sidecar.config import SidecarConfig
@@ -35,7 +36,7 @@ from parti_sidecar.engine import Engine, with_data
 from parti_sidecar.handshakes import LocalPeer
 from parti_sidecar.host import Admission, Applicant, PeerHandshake
 from parti_sidecar.http_pages import ClusterPage
-from parti_sidecar.joining import join, join_request
+from parti_sidecar.joining import Joiner, join_request
 from parti_sidecar.logs import event
 from parti_sidecar.meters import Meters, TableMeter
 from parti_sidecar.metrics import MemberReading
@@ -87,6 +88,8 @@ class Driver:
         self._outcomes = Outcomes()
         self._addresses = AddressBook(self._recorded_address)
         self._links_wanted_at_ms = 0
+        self._joiner: Joiner | None = None
+        self._admissions = Admissions(self)
 
     # --- the life of the member
 
@@ -116,13 +119,12 @@ class Driver:
             cluster_id = config.cluster_id or secrets.token_hex(8)
             await self.bootstrap(cluster_id, config.partitions, policy, config.lease_ttl_ms)
         elif config.join:
-            self._supervisor.spawn(self._join(), "joining the cluster")
+            self._join()
         else:
             event(_log, "waiting to be told to bootstrap or to join a cluster")
 
-    async def _join(self) -> None:
+    def _join(self) -> None:
         config = self.config
-        restored = joined(self._stored)
         request = join_request(
             self._me,
             name=config.name,
@@ -130,7 +132,14 @@ class Driver:
             zone=config.zone,
             cluster_id=config.cluster_id,
         )
-        admission = await join(config.join, request)
+        joiner = self._joiner = Joiner(config.join, request)
+        self._supervisor.spawn(self._begin_when_admitted(joiner), "joining the cluster")
+
+    async def _begin_when_admitted(self, joiner: Joiner) -> None:
+        restored = joined(self._stored)
+        admission = await joiner.admission()
+        if admission is None:
+            return  # it founds its cluster instead
         for member, address in admission.peers.items():
             self.hint(member, address)
         event(_log, "joined", cluster=admission.cluster_id)
@@ -140,14 +149,14 @@ class Driver:
         self, cluster_id: str, partitions: int, policy: Policy, lease_ttl_ms: int
     ) -> str:
         """Become the first member of a new cluster; the same again is fine."""
+        if self.config.cluster_id not in ("", cluster_id):
+            _refuse(Reason.WRONG_CLUSTER, f"this member is set to be of {self.config.cluster_id}")
+        if self._joiner is not None and not self.cluster_id:
+            await self._joiner.stand_back()
         if self.cluster_id:
             if self.cluster_id == cluster_id:
                 return cluster_id
             _refuse(Reason.CONFLICT, f"this member belongs to cluster {self.cluster_id} already")
-        if self.config.join:
-            _refuse(Reason.CONFLICT, "this member is set to join an existing cluster")
-        if self.config.cluster_id not in ("", cluster_id):
-            _refuse(Reason.WRONG_CLUSTER, f"this member is set to be of {self.config.cluster_id}")
         founder = NewMember(self._me, self.config.name, self.advertised, self.config.zone)
         table = Table.initial(cluster_id, partitions, policy, founder, lease_ttl_ms)
         self._belong(cluster_id, founded(self._storage, self._stored, table, founder))
@@ -343,9 +352,9 @@ class Driver:
 
     async def propose(self, command: Command) -> int:
         """Commit and apply a command; gives its value."""
-        member = self._leading_member()
+        member = self.leading_member()
         batch = encode_batch(wall_clock_unix_ms(), [command])
-        value = await self._ask(lambda tag: member.propose(tag, batch))
+        value = await self.ask(lambda tag: member.propose(tag, batch))
         assert isinstance(value, list)
         outcome = value[-1]
         assert isinstance(outcome, Outcome)
@@ -356,35 +365,11 @@ class Driver:
 
     async def admit(self, applicant: Applicant) -> Admission:
         """Take a new member in as a learner; the same again is fine."""
-        member = self._leading_member()
-        if applicant.protocol_version != PROTOCOL_VERSION:
-            _refuse(Reason.PROTOCOL_VERSION, f"this cluster speaks protocol {PROTOCOL_VERSION}")
-        if applicant.cluster_id not in ("", self.cluster_id):
-            _refuse(Reason.WRONG_CLUSTER, f"this is cluster {self.cluster_id}")
-        if applicant.member not in member.table.members:
-            await self._replace_namesake(member, applicant)
-            new = NewMember(applicant.member, applicant.name, applicant.address, applicant.zone)
-            await self._ask(lambda tag: member.admit(tag, new))
-            event(_log, "member taken in", member=applicant.name, id=f"{applicant.member:016x}")
-        self.hint(applicant.member, applicant.address)
-        peers = {each: self.address_of(each) for each in member.table.members}
-        peers[self._me] = self.advertised
-        return Admission(self.cluster_id, peers)
-
-    async def _replace_namesake(self, member: Member, applicant: Applicant) -> None:
-        """A member that lost its disk comes back as a new one: the old one can never return."""
-        for old, record in list(member.table.members.items()):
-            if record.name != applicant.name or record.intent is Intent.REMOVE:
-                continue
-            if record.session:
-                text = f"a member named {record.name} is alive, or was a moment ago"
-                _refuse(Reason.CONFLICT, text)
-            event(_log, "member lost its disk", member=record.name, id=f"{old:016x}")
-            await self.propose(SetIntent(old, Intent.REMOVE))
+        return await self._admissions.admit(applicant)
 
     async def transfer_leader(self, to: MemberId) -> MemberId:
         """Hand leadership over and wait until another member leads."""
-        member = self._leading_member()
+        member = self.leading_member()
         member.transfer_leader(to)
         self._touch()
         try:
@@ -457,11 +442,13 @@ class Driver:
         if self.links is not None:
             self.links.forget(member)
 
-    async def _ask(self, ask: Callable[[asyncio.Future[object]], None]) -> object:
+    async def ask(self, ask: Callable[[asyncio.Future[object]], None]) -> object:
+        """Give the member a command with a future as its tag, and wait for what becomes of it."""
         self._touch()
         return await self._outcomes.of(ask)
 
-    def _leading_member(self) -> Member:
+    def leading_member(self) -> Member:
+        """The member, if it leads. Raises PartiError."""
         member = self.member
         if member is None:
             raise PartiError(Failure(Reason.NOT_READY, message="in no cluster yet"))

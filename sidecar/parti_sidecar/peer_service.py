@@ -92,9 +92,13 @@ class PeerService:
         self, request: peer_pb2.JoinRequest, context: grpc.aio.ServicerContext
     ) -> peer_pb2.JoinReply:
         """Take a new member in, or let the leader do it."""
-        if self._host.member is None:
-            raise PartiError(NOT_READY)
+        member = self._host.member
+        if member is None:
+            refuse(Reason.NOT_READY, "this member is not part of a cluster")
         _check_applicant(request)
+        cluster_id = member.table.cluster_id  # not known before the first snapshot
+        if cluster_id and request.cluster_id not in ("", cluster_id):
+            refuse(Reason.WRONG_CLUSTER, f"this is cluster {cluster_id}")
         if not self._leader_calls.leads_here():
             return await self._leader_calls.carry(JOIN_METHOD, request, peer_pb2.JoinReply, context)
         admission = await self._host.admit(

@@ -15,11 +15,12 @@ from typing import Any
 
 import pytest
 
-from parti_shard.errors import MalformedFrameError, PartiError
+from parti_shard.errors import Executed, Failure, MalformedFrameError, PartiError, Reason
 from parti_shard.ids import MemberId
 from parti_shard.limits import PROTOCOL_VERSION
 from parti_shard.member import Member
 from parti_sidecar import driver as driver_module
+from parti_sidecar import joining
 from parti_sidecar.config import SidecarConfig
 from parti_sidecar.driver import Driver
 from parti_sidecar.host import Admission, Applicant
@@ -160,16 +161,12 @@ class DriverWorld:
         for member in list(self.runs):
             await self.stop(member)
 
-    async def join(self, addresses: Sequence[str], request: Any) -> Admission:
+    async def join(self, _address: str, request: Any) -> Admission:
         """In place of the call over gRPC: whoever leads answers."""
-        while True:
-            leaders = [d for d in self.running.values() if d.member and d.member.is_leader]
-            for leader in leaders:
-                try:
-                    return await leader.admit(applicant_of(request))
-                except PartiError:
-                    pass  # another change is under way
-            await asyncio.sleep(0.005)
+        leaders = [d for d in self.running.values() if d.member and d.member.is_leader]
+        if not leaders:
+            raise PartiError(Failure(Reason.NOT_READY, Executed.NO, "no cluster"))
+        return await leaders[0].admit(applicant_of(request))
 
 
 def applicant_of(request: Any) -> Applicant:
@@ -191,7 +188,8 @@ async def drivers(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[DriverWorld]
     monkeypatch.setattr(
         driver_module, "PeerLinks", lambda host, _router, _local: DirectLinks(world, host.me)
     )
-    monkeypatch.setattr(driver_module, "join", world.join)
+    monkeypatch.setattr(joining, "ask", world.join)
+    monkeypatch.setattr(joining, "ROUND_AGAIN_LAST_MS", 20)
     try:
         yield world
     finally:

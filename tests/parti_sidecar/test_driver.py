@@ -13,14 +13,15 @@ import pytest
 from parti_raft.codec import encode_message
 from parti_raft.types import ConfState, LogIndex, MemberId, Message, MessageType, Snapshot, Term
 from parti_shard.commands import Cause, Intent, SetIntent
-from parti_shard.errors import Executed, MalformedFrameError, PartiError, Reason
+from parti_shard.errors import Executed, Failure, MalformedFrameError, PartiError, Reason
 from parti_shard.ids import NO_MEMBER, NO_SESSION, WorkerId
 from parti_shard.limits import PROTOCOL_VERSION, LeaseTimes
 from parti_shard.policy import Policy
 from parti_sidecar import driver as driver_module
+from parti_sidecar import joining
 from parti_sidecar import outcomes as outcomes_module
 from parti_sidecar.driver import Driver, RemovedError
-from parti_sidecar.host import Applicant, PeerHandshake
+from parti_sidecar.host import Admission, Applicant, PeerHandshake
 from parti_sidecar.runtime import TaskFailedError
 from parti_sidecar.storage.base import Identity, WriteFailed
 from parti_sidecar.storage.memory import MemoryStorage
@@ -96,11 +97,52 @@ async def test_bootstrap_is_refused_against_the_settings(world: DriverWorld) -> 
     assert (await refusal(named.driver.bootstrap("c", 4, Policy(), TTL_MS)))[0] is (
         Reason.WRONG_CLUSTER
     )
-    joining = await world.start(2, join=("127.0.0.1:1",))
-    assert (await refusal(joining.driver.bootstrap("c", 4, Policy(), TTL_MS)))[0] is (
-        Reason.CONFLICT
-    )
-    assert named.driver.cluster_id == joining.driver.cluster_id == ""
+    assert named.driver.cluster_id == ""
+
+
+async def test_a_joining_member_may_be_told_to_found_the_cluster(world: DriverWorld) -> None:
+    run = await world.start(2, join=("127.0.0.1:1",))
+    assert await run.driver.bootstrap("c", 4, Policy(), TTL_MS) == "c"
+    assert await run.driver.bootstrap("c", 4, Policy(), TTL_MS) == "c"
+    await until(lambda: not run.driver.ready_missing())
+
+
+async def test_a_joining_member_founds_nothing_beside_a_cluster(
+    world: DriverWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answers = [Failure(Reason.NO_LEADER, Executed.NO, "no leader now")]
+
+    async def ask(_address: str, _request: object) -> None:
+        raise PartiError(answers[-1])
+
+    monkeypatch.setattr(joining, "ask", ask)
+    run = await world.start(2, join=("127.0.0.1:1",))
+    assert (await refusal(run.driver.bootstrap("c", 4, Policy(), TTL_MS)))[0] is Reason.CONFLICT
+    assert run.driver.cluster_id == ""
+    answers.append(Failure(Reason.NOT_READY, Executed.NO, "not part of a cluster"))
+    assert await run.driver.bootstrap("c", 4, Policy(), TTL_MS) == "c"
+
+
+async def test_a_member_that_is_taken_in_while_it_is_told_to_found_stays_a_joiner(
+    world: DriverWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The leader has committed it: a founding now would make two clusters of one name."""
+    asked, answer = asyncio.Event(), asyncio.Event()
+
+    async def ask(_address: str, _request: object) -> Admission:
+        asked.set()
+        await answer.wait()
+        return Admission("c", {ME: "127.0.0.1:6001"})
+
+    monkeypatch.setattr(joining, "ask", ask)
+    run = await world.start(2, join=("127.0.0.1:1",))
+    await asked.wait()
+    founding = asyncio.ensure_future(run.driver.bootstrap("c", 4, Policy(), TTL_MS))
+    await asyncio.sleep(0)
+    answer.set()
+    assert await refusal(founding) == (Reason.CONFLICT, Executed.NO)
+    await until(lambda: run.driver.cluster_id == "c")
+    assert run.member.replica.conf_state.voters == ()
 
 
 class DiesNamed(MemoryStorage):
@@ -158,7 +200,7 @@ async def test_a_join_that_never_can_be_ends_the_process(
     async def wrong(*_: object) -> None:
         driver_module._refuse(Reason.WRONG_CLUSTER, "this is cluster x")
 
-    monkeypatch.setattr(driver_module, "join", wrong)
+    monkeypatch.setattr(joining, "ask", wrong)
     run = await world.start(2, join=("127.0.0.1:1",))
     assert "this is cluster x" in str(await run.failed())
     assert run.driver.cluster_id == ""
