@@ -1,0 +1,3 @@
+module parti/kube/pause
+
+go 1.25.0
