@@ -12,7 +12,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from parti_operator.observed import Intent, KubeObject, Policy
+from parti_operator.observed import Intent, KubeObject
+from parti_operator.spec.values import Policy
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, NamedTuple, TypeAlias
 
-from parti_operator.spec import ClusterSpec
+from parti_operator.spec.values import ClusterSpec, Policy
 
 KubeObject: TypeAlias = Mapping[str, Any]
 
@@ -116,22 +116,6 @@ class NodeSeen:
 
 
 @dataclass(frozen=True, slots=True)
-class Policy:
-    """The replicated policy, field by field as in the admin API."""
-
-    strategy: str
-    rebalance: bool
-    moves_in_flight_max: int
-    partition_cooldown_ms: int
-    coalesce_quiet_ms: int
-    coalesce_max_ms: int
-    voters_max: int
-    voter_replace_after_ms: int
-    move_deadline_ms: int
-    load_aware: bool
-
-
-@dataclass(frozen=True, slots=True)
 class SidecarSeen:
     """GetStatus of the sidecar in a pod, asked at the pod's own address."""
 
@@ -198,7 +182,6 @@ class Observed:
     """Everything seen in one look."""
 
     cluster: ClusterSpec
-    generation: int
     status: KubeObject  # of the PartiCluster; {} when it has none yet
     annotations: Mapping[str, str]  # of the PartiCluster
     deleting: bool
