@@ -21,6 +21,8 @@ FIELD_MANAGER: Final = "parti-operator"
 NAME_LENGTH_MAX: Final = 52
 
 CLUSTER_LABEL: Final = f"{GROUP}/cluster"
+# On claims, which may outlive their cluster: the uid of the PartiCluster they were made for.
+CLUSTER_ID_LABEL: Final = f"{GROUP}/cluster-id"
 NAME_LABEL: Final = "app.kubernetes.io/name"
 INSTANCE_LABEL: Final = "app.kubernetes.io/instance"
 COMPONENT_LABEL: Final = "app.kubernetes.io/component"
@@ -48,8 +50,9 @@ ADMIN_PORT_NAME: Final = "parti-admin"
 HTTP_PORT_NAME: Final = "parti-http"
 PEER_STREAM_PORT_NAME: Final = "parti-stream"
 
-DATA_VOLUME: Final = "parti-data"
-CONFIG_VOLUME: Final = "parti-config"
+VOLUME_PREFIX: Final = "parti-"
+DATA_VOLUME: Final = f"{VOLUME_PREFIX}data"
+CONFIG_VOLUME: Final = f"{VOLUME_PREFIX}config"
 DATA_MOUNT: Final = "/var/lib/parti"
 # Below the mount: a fresh file system has a folder of its own there.
 DATA_DIRECTORY: Final = f"{DATA_MOUNT}/member"

@@ -91,7 +91,7 @@ def _placement(section: Section) -> Placement:
         strategy=section.choice("strategy", Strategy),
         load_aware=section.flag("loadAware"),
         weights=tuple(_weight(row) for row in section.objects("weights")),
-        weight_label=section.text("weightLabel") if section.has("weightLabel") else "",
+        weight_label=_optional_text(section, "weightLabel"),
         coalesce_quiet_ms=coalescing.duration_ms("quiet", 0, DAY_MS),
         coalesce_max_ms=coalescing.duration_ms("max", 0, DAY_MS),
         cooldown_ms=section.duration_ms("cooldown", 0, DAY_MS),
@@ -119,8 +119,8 @@ def _rebalance(section: Section) -> Rebalance:
 
 def _timeouts(section: Section) -> Timeouts:
     return Timeouts(
-        drain_ms=section.duration_ms("drain", SECOND_MS, HOUR_MS // 2),
-        handover_ms=section.duration_ms("handover", 1, HOUR_MS // 2),
+        drain_ms=section.duration_ms("drain", SECOND_MS, HOUR_MS),
+        handover_ms=section.duration_ms("handover", 1, HOUR_MS),
         worker_grace_ms=section.duration_ms("workerGrace", 1, HOUR_MS),
         failure_ms=section.duration_ms("failure", SECOND_MS, DAY_MS),
     )
@@ -128,8 +128,8 @@ def _timeouts(section: Section) -> Timeouts:
 
 def _sidecar(section: Section, default_image: str) -> Sidecar:
     return Sidecar(
-        image=section.text("image") if section.value.get("image") else default_image,
-        image_pull_policy=section.text("imagePullPolicy"),
+        image=_optional_text(section, "image") or default_image,
+        image_pull_policy=_optional_text(section, "imagePullPolicy"),
         resources=section.mapping("resources"),
         env=tuple(row.value for row in section.objects("env")),
         log_level=section.text("logLevel"),
@@ -149,6 +149,10 @@ def _storage(section: Section) -> Storage:
 
 def _optional_ms(section: Section, name: str) -> int:
     return section.duration_ms(name, 1, HOUR_MS) if section.has(name) else 0
+
+
+def _optional_text(section: Section, name: str) -> str:
+    return section.text(name) if section.has(name) else ""
 
 
 def _texts(section: Section, name: str) -> Mapping[str, str]:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from itertools import pairwise
 from typing import Any
 
 from parti_operator import names
@@ -21,8 +20,10 @@ RESERVED_VARIABLES = frozenset(
         "PARTI_ADMIN_ADDRESS",
         "PARTI_ADVERTISE_ADDRESS",
         "PARTI_APP_ADDRESS",
+        "PARTI_APP_SOCKET",
         "PARTI_AVAILABLE_FOR_MS",
         "PARTI_BOOTSTRAP",
+        "PARTI_CAPACITY",
         "PARTI_CLUSTER_ID",
         "PARTI_CONFIG",
         "PARTI_DATA_DIR",
@@ -30,15 +31,22 @@ RESERVED_VARIABLES = frozenset(
         "PARTI_HANDOVER_MS",
         "PARTI_HTTP_ADDRESS",
         "PARTI_JOIN",
+        "PARTI_LEASE_TTL_MS",
         "PARTI_LOG_LEVEL",
         "PARTI_MODE",
         "PARTI_NAME",
+        "PARTI_PARTITIONS",
         "PARTI_PEER_ADDRESS",
         "PARTI_PEER_STREAM_ADDRESS",
+        "PARTI_ROLE",
         "PARTI_TERMINATION_GRACE_MS",
+        "PARTI_VOTERS_MAX",
         "PARTI_WORKER_GRACE_MS",
+        "PARTI_ZONE",
     }
 )
+# A pod's time to end is this and a margin; the sidecar takes an hour at most.
+STOP_MS_MAX = 3_540_000
 _NAME = re.compile(r"[a-z]([-a-z0-9]*[a-z0-9])?")
 _SIZE = re.compile(r"[1-9]\d*(\.\d+)?(Ki|Mi|Gi|Ti|Pi|Ei|k|M|G|T|P|E)?")
 
@@ -81,30 +89,20 @@ def _overtime_has_mode(cluster: ClusterSpec) -> list[Problem]:
 
 
 def _times_fit(cluster: ClusterSpec) -> list[Problem]:
-    found = []
     times, placement = cluster.timeouts, cluster.placement
+    found = []
     if times.handover_ms >= times.drain_ms:
-        found.append(
-            Problem(
-                "spec.timeouts.handover",
-                f"({times.handover_ms} ms) must be below drain ({times.drain_ms} ms)",
-            )
-        )
+        text = f"({times.handover_ms} ms) must be below drain ({times.drain_ms} ms)"
+        found.append(Problem("spec.timeouts.handover", text))
+    if times.drain_ms + times.handover_ms > STOP_MS_MAX:
+        text = f"({times.drain_ms} ms) and handover together must not exceed {STOP_MS_MAX} ms"
+        found.append(Problem("spec.timeouts.drain", text))
     if times.failure_ms <= cluster.lease_ttl_ms:
-        found.append(
-            Problem(
-                "spec.timeouts.failure",
-                f"({times.failure_ms} ms) must exceed lease.ttl ({cluster.lease_ttl_ms} ms)",
-            )
-        )
+        text = f"({times.failure_ms} ms) must exceed lease.ttl ({cluster.lease_ttl_ms} ms)"
+        found.append(Problem("spec.timeouts.failure", text))
     if placement.coalesce_quiet_ms > placement.coalesce_max_ms:
-        found.append(
-            Problem(
-                "spec.placement.coalescing.quiet",
-                f"({placement.coalesce_quiet_ms} ms) must not exceed "
-                f"max ({placement.coalesce_max_ms} ms)",
-            )
-        )
+        text = f"({placement.coalesce_quiet_ms} ms) exceeds max ({placement.coalesce_max_ms} ms)"
+        found.append(Problem("spec.placement.coalescing.quiet", text))
     return found
 
 
@@ -114,15 +112,6 @@ def _load_needs_balanced(cluster: ClusterSpec) -> list[Problem]:
         return []
     text = f"needs the strategy balanced, not {placement.strategy.value}"
     return [Problem("spec.placement.loadAware", text)]
-
-
-def _weights_are_apart(cluster: ClusterSpec) -> list[Problem]:
-    rows = sorted(cluster.placement.weights, key=lambda row: row.first)
-    return [
-        Problem("spec.placement.weights", f"give ordinal {after.first} more than one weight")
-        for before, after in pairwise(rows)
-        if after.first <= before.last
-    ]
 
 
 def _size_is_a_quantity(cluster: ClusterSpec) -> list[Problem]:
@@ -157,7 +146,6 @@ _RULES: tuple[Rule, ...] = (
     _overtime_has_mode,
     _times_fit,
     _load_needs_balanced,
-    _weights_are_apart,
     _size_is_a_quantity,
     _variables_are_free,
     _variables_are_distinct,

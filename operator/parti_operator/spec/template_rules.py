@@ -14,7 +14,6 @@ from parti_operator.spec.problems import Problem
 
 _ROOT = "spec.template"
 _POD = f"{_ROOT}.spec"
-_OWN_VOLUMES = frozenset({names.DATA_VOLUME, names.CONFIG_VOLUME})
 # Fields of a pod that no StatefulSet can have, and why.
 _IMPOSSIBLE = {
     "hostname": "is set to the pod's name by the StatefulSet",
@@ -54,8 +53,8 @@ def _pod_problems(pod: Mapping[str, Any]) -> Iterator[Problem]:
     if pod.get("restartPolicy") not in {None, "", "Always"}:
         yield Problem(f"{_POD}.restartPolicy", "must be Always")
     for at, volume in enumerate(_objects(pod, "volumes")):
-        if volume.get("name") in _OWN_VOLUMES:
-            text = f"{volume['name']} is a volume of the sidecar"
+        if _is_ours(volume):
+            text = f"{volume['name']}: names with {names.VOLUME_PREFIX} belong to the operator"
             yield Problem(f"{_POD}.volumes[{at}].name", text)
 
 
@@ -70,13 +69,17 @@ def _container_problems(path: str, container: Mapping[str, Any]) -> Iterator[Pro
         yield Problem(f"{path}.name", f"{names.SIDECAR_CONTAINER} is added by the operator")
     for at, port in enumerate(_objects(container, "ports")):
         number = port.get("containerPort")
-        if number in names.SIDECAR_PORTS and port.get("protocol", "TCP") == "TCP":
+        if number in names.SIDECAR_PORTS:
             text = f"{number} is a port of the sidecar, which shares the pod's network"
             yield Problem(f"{path}.ports[{at}].containerPort", text)
     for at, mount in enumerate(_objects(container, "volumeMounts")):
-        if mount.get("name") in _OWN_VOLUMES:
+        if _is_ours(mount):
             text = f"{mount['name']} belongs to the sidecar alone"
             yield Problem(f"{path}.volumeMounts[{at}].name", text)
+
+
+def _is_ours(named: Mapping[str, Any]) -> bool:
+    return str(named.get("name", "")).startswith(names.VOLUME_PREFIX)
 
 
 def _objects(parent: Mapping[str, Any], field: str) -> list[Mapping[str, Any]]:
