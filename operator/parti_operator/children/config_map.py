@@ -49,7 +49,7 @@ def _text(cluster: ClusterSpec) -> str:
 def _settings(cluster: ClusterSpec) -> dict[str, Any]:
     times = cluster.timeouts
     return {
-        "cluster_id": cluster.ref.uid,
+        "cluster_id": cluster.cluster_id,
         "data_dir": names.DATA_DIRECTORY,
         "app_address": names.APP_ADDRESS,
         "peer_address": f"0.0.0.0:{names.PEER_PORT}",

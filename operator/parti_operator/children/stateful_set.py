@@ -56,7 +56,7 @@ def _claim_template(cluster: ClusterSpec, claim_size: str) -> dict[str, Any]:
             "name": names.DATA_VOLUME,
             "labels": {
                 **names.selector_labels(cluster.ref.name),
-                names.CLUSTER_ID_LABEL: cluster.ref.uid,
+                names.CLUSTER_ID_LABEL: cluster.cluster_id,
             },
         },
         "spec": spec,

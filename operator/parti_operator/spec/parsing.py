@@ -61,8 +61,10 @@ def _read(resource: Mapping[str, Any], sidecar_image: str) -> ClusterSpec:
     root = Section(resource, "")
     spec = root.section("spec")
     mode = spec.choice("mode", Mode)
+    ref = read_ref(resource)
     return ClusterSpec(
-        ref=read_ref(resource),
+        ref=ref,
+        cluster_id=ref.uid,
         generation=root.section("metadata").number("generation", 1, 1 << 62),
         replicas=spec.number("replicas", 1, REPLICAS_MAX),
         partitions=spec.number("partitions", 1, PARTITIONS_MAX),

@@ -157,6 +157,7 @@ class ClusterSpec:
     """What one PartiCluster asks for."""
 
     ref: ClusterRef
+    cluster_id: str  # the uid, unless disks of an earlier PartiCluster of this name were kept
     generation: int
     replicas: int
     partitions: int
