@@ -1,7 +1,7 @@
 """What a plan may ask for: a closed list of values. Pure.
 
 Every action can be repeated: carried out twice it leaves the same as once. Each names what it is
-about so exactly (uid, resource version, table index) that it fails instead of hitting something
+about so exactly (uid, resource version, config index) that it fails instead of hitting something
 that took the name's place meanwhile. `name` is stable: failpoints and metrics are known by it.
 
 A destructive action cannot be taken back. A plan holds one only if its look was live.
@@ -130,7 +130,7 @@ class SetIntent(_Action):
 
     member_id: int
     intent: Intent
-    expected_table_index: int = 0  # refused if the table has moved on; 0: not checked
+    expected_config_index: int = 0  # refused if the cluster has moved on; 0: not checked
 
     @property
     def destructive(self) -> bool:

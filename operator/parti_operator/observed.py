@@ -171,7 +171,7 @@ class ClusterView:
     incarnation: int
     term: int
     leader: int  # member id
-    table_index: int
+    config_index: int  # moves with members, voters, intents, facts, pins and the policy
     policy: Policy
     members: tuple[MemberSeen, ...]
     partitions: PartitionCounts
