@@ -1,9 +1,5 @@
 {{/* Names, labels and images that several templates share. */}}
 
-{{- define "parti.name" -}}
-{{- default .Chart.Name .Values.nameOverride | trunc 63 | trimSuffix "-" }}
-{{- end }}
-
 {{/* Name of everything namespaced: the release, with the chart's name unless it is in it. */}}
 {{- define "parti.fullname" -}}
 {{- if .Values.fullnameOverride }}
@@ -11,7 +7,7 @@
 {{- else if contains .Chart.Name .Release.Name }}
 {{- .Release.Name | trunc 40 | trimSuffix "-" }}
 {{- else }}
-{{- printf "%s-%s" .Release.Name (include "parti.name" .) | trunc 40 | trimSuffix "-" }}
+{{- printf "%s-%s" .Release.Name .Chart.Name | trunc 40 | trimSuffix "-" }}
 {{- end }}
 {{- end }}
 
@@ -19,7 +15,7 @@
 {{- printf "%s-operator" (include "parti.fullname" .) }}
 {{- end }}
 
-{{/* Name of everything of the whole cluster: two releases in two namespaces must not collide. */}}
+{{/* Name of everything without a namespace: releases in two namespaces must not collide. */}}
 {{- define "parti.clusterName" -}}
 {{- printf "%s-%s" .Release.Namespace (include "parti.operatorName" .) }}
 {{- end }}
@@ -33,8 +29,9 @@ app.kubernetes.io/part-of: parti
 app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- end }}
 
+{{/* NetworkPolicies of PartiClusters let in who has this name: it is not for changing. */}}
 {{- define "parti.selectorLabels" -}}
-app.kubernetes.io/name: {{ include "parti.name" . }}-operator
+app.kubernetes.io/name: parti-operator
 app.kubernetes.io/instance: {{ .Release.Name }}
 {{- end }}
 
@@ -53,4 +50,9 @@ app.kubernetes.io/instance: {{ .Release.Name }}
 {{- else }}
 {{- printf "%s:%s" .image.repository (default .root.Chart.AppVersion .image.tag) }}
 {{- end }}
+{{- end }}
+
+{{/* The namespaces whose PartiClusters are looked after, as JSON; of no use with watch.all. */}}
+{{- define "parti.namespaces" -}}
+{{- default (list .Release.Namespace) .Values.watch.namespaces | uniq | toJson }}
 {{- end }}
