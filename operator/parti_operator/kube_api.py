@@ -1,4 +1,4 @@
-"""What the operator asks of the Kubernetes API: kinds, errors and the protocol of seven calls.
+"""What the operator asks of the Kubernetes API: kinds, errors and the protocol of eight calls.
 
 Objects are plain dicts as the API gives them. The adapter is `kube`; tests have a twin in memory.
 Everybody who writes goes through this protocol, so the rules stand here:
@@ -15,9 +15,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
-Object = dict[str, Any]
+from parti_operator.names import API_VERSION, KIND, PLURAL
 
-FIELD_MANAGER: Final = "parti-operator"
+Object = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +38,7 @@ class Kind:
         return self.api_version.rpartition("/")[2]
 
 
-PARTI_CLUSTER: Final = Kind("parti.dev/v1alpha1", "PartiCluster", "particlusters")
+PARTI_CLUSTER: Final = Kind(API_VERSION, KIND, PLURAL)
 STATEFUL_SET: Final = Kind("apps/v1", "StatefulSet", "statefulsets")
 POD: Final = Kind("v1", "Pod", "pods")
 SERVICE: Final = Kind("v1", "Service", "services")
@@ -131,4 +131,8 @@ class KubeApi(Protocol):
         grace_seconds: int | None = None,
     ) -> None:
         """Begin the deletion of exactly this object. Missing, or another uid: nothing to do."""
+        ...
+
+    async def evict(self, namespace: str, pod: str, *, uid: str) -> None:
+        """Evict exactly this pod; status 429 while its disruption budget does not allow it."""
         ...
