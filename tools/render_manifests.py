@@ -1,15 +1,17 @@
-"""Write `manifests/*.yaml` from the chart, for people who install without Helm.
+"""Write the dashboards into the chart, and `manifests/*.yaml` from it.
 
-The chart is the one place; what is committed here is rendered from it by the real Helm, without the
-labels and annotations that only Helm reads and without its test pods. `crd.yaml` is the CRD alone,
-`install.yaml` is everything, in the namespace `parti-system`, for PartiClusters of all namespaces.
+The chart is the one place; the manifests, for people who install without Helm, are rendered from it
+by the real Helm, without the labels and annotations that only Helm reads and without its test pods.
+`crd.yaml` is the CRD alone, `install.yaml` is everything, in the namespace `parti-system`, for
+PartiClusters of all namespaces.
 
-`python tools/render_manifests.py` rewrites the files; `--check` compares and exits 1 on a
+`python -m tools.render_manifests` rewrites the files; `--check` compares and exits 1 on a
 difference.
 """
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
@@ -18,12 +20,13 @@ from typing import Any
 import helm_python
 import yaml
 
+from tools import dashboards
+
 ROOT = Path(__file__).resolve().parent.parent
 CHART = ROOT / "charts" / "parti"
-MANIFESTS = ROOT / "manifests"
 RELEASE = "parti"
 NAMESPACE = "parti-system"
-HEADER = "# Rendered from charts/parti by tools/render_manifests.py; do not edit.\n"
+HEADER = "# Rendered from charts/parti by tools.render_manifests; do not edit.\n"
 _OF_HELM = frozenset({"helm.sh/chart", "helm.sh/resource-policy", "app.kubernetes.io/managed-by"})
 _HOOK = "helm.sh/hook"
 
@@ -86,7 +89,7 @@ def install() -> list[Object]:
 class _Dumper(yaml.SafeDumper):
     """Writes everything in full: some readers of manifests know no aliases."""
 
-    def ignore_aliases(self, data: object) -> bool:
+    def ignore_aliases(self, data: object) -> bool:  # noqa: ARG002 - the name is PyYAML's
         return True
 
 
@@ -99,12 +102,23 @@ def dumped(documents: Iterable[Object]) -> str:
     return HEADER + "---\n".join(parts)
 
 
-FILES: dict[str, Callable[[], list[Object]]] = {"crd.yaml": crd, "install.yaml": install}
+def as_json(dashboard: Object) -> str:
+    """The text of a dashboard."""
+    return json.dumps(dashboard, indent=1) + "\n"
 
 
-def stale(folder: Path) -> list[str]:
-    """The names of files that differ from what they would be, rendered anew."""
-    return [name for name, make in FILES.items() if _text(folder / name) != dumped(make())]
+# In the order they must be written in: the dashboards are part of what Helm renders.
+FILES: dict[str, Callable[[], str]] = {
+    "charts/parti/files/dashboards/cluster.json": lambda: as_json(dashboards.cluster()),
+    "charts/parti/files/dashboards/operator.json": lambda: as_json(dashboards.operator()),
+    "manifests/crd.yaml": lambda: dumped(crd()),
+    "manifests/install.yaml": lambda: dumped(install()),
+}
+
+
+def stale(root: Path) -> list[str]:
+    """The files that differ from what they would be, made anew."""
+    return [name for name, make in FILES.items() if _text(root / name) != make()]
 
 
 def _text(path: Path) -> str | None:
@@ -113,12 +127,12 @@ def _text(path: Path) -> str | None:
 
 def main() -> None:
     """Run the tool."""
-    names = stale(MANIFESTS)
+    names = stale(ROOT)
     if "--check" not in sys.argv[1:]:
         for name in names:
-            (MANIFESTS / name).write_text(dumped(FILES[name]()), encoding="utf-8")
+            (ROOT / name).write_text(FILES[name](), encoding="utf-8")
     elif names:
-        print(f"out of date: {', '.join(names)}; run: python tools/render_manifests.py")
+        print(f"out of date: {', '.join(names)}; run: python -m tools.render_manifests")
         raise SystemExit(1)
 
 
