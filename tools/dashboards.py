@@ -64,7 +64,7 @@ def _rate(metric: str, by: str = "pod", of: str = _OF) -> str:
 
 def _slowest(metric: str, by: str = "pod", of: str = _OF) -> str:
     """The 99th percentile."""
-    return f"histogram_slowest({_rate(f'{metric}_bucket', f'{by}, le', of)})"
+    return f"histogram_quantile(0.99, {_rate(f'{metric}_bucket', f'{by}, le', of)})"
 
 
 _OWNERSHIP: Final = (
