@@ -48,7 +48,7 @@ class GetStatusRequest(_message.Message):
     def __init__(self) -> None: ...
 
 class Status(_message.Message):
-    __slots__ = ("cluster_id", "member_id", "name", "version", "state", "raft_role", "term", "leader", "commit_index", "applied_index", "session", "lease_remaining_ms", "worker_attached", "partitions", "partitions_owned", "partitions_free", "partitions_revoking", "parked_messages", "in_flight_messages", "policy", "mode", "lease_ttl_ms")
+    __slots__ = ("cluster_id", "member_id", "name", "version", "state", "raft_role", "term", "leader", "commit_index", "applied_index", "session", "lease_remaining_ms", "worker_attached", "partitions", "partitions_owned", "partitions_free", "partitions_revoking", "parked_messages", "in_flight_messages", "policy", "mode", "lease_ttl_ms", "drained", "apply_lag", "protocol_version", "config_index")
     CLUSTER_ID_FIELD_NUMBER: _ClassVar[int]
     MEMBER_ID_FIELD_NUMBER: _ClassVar[int]
     NAME_FIELD_NUMBER: _ClassVar[int]
@@ -71,6 +71,10 @@ class Status(_message.Message):
     POLICY_FIELD_NUMBER: _ClassVar[int]
     MODE_FIELD_NUMBER: _ClassVar[int]
     LEASE_TTL_MS_FIELD_NUMBER: _ClassVar[int]
+    DRAINED_FIELD_NUMBER: _ClassVar[int]
+    APPLY_LAG_FIELD_NUMBER: _ClassVar[int]
+    PROTOCOL_VERSION_FIELD_NUMBER: _ClassVar[int]
+    CONFIG_INDEX_FIELD_NUMBER: _ClassVar[int]
     cluster_id: str
     member_id: int
     name: str
@@ -93,10 +97,14 @@ class Status(_message.Message):
     policy: Policy
     mode: str
     lease_ttl_ms: int
-    def __init__(self, cluster_id: _Optional[str] = ..., member_id: _Optional[int] = ..., name: _Optional[str] = ..., version: _Optional[str] = ..., state: _Optional[str] = ..., raft_role: _Optional[str] = ..., term: _Optional[int] = ..., leader: _Optional[int] = ..., commit_index: _Optional[int] = ..., applied_index: _Optional[int] = ..., session: _Optional[int] = ..., lease_remaining_ms: _Optional[int] = ..., worker_attached: _Optional[bool] = ..., partitions: _Optional[int] = ..., partitions_owned: _Optional[int] = ..., partitions_free: _Optional[int] = ..., partitions_revoking: _Optional[int] = ..., parked_messages: _Optional[int] = ..., in_flight_messages: _Optional[int] = ..., policy: _Optional[_Union[Policy, _Mapping]] = ..., mode: _Optional[str] = ..., lease_ttl_ms: _Optional[int] = ...) -> None: ...
+    drained: bool
+    apply_lag: int
+    protocol_version: int
+    config_index: int
+    def __init__(self, cluster_id: _Optional[str] = ..., member_id: _Optional[int] = ..., name: _Optional[str] = ..., version: _Optional[str] = ..., state: _Optional[str] = ..., raft_role: _Optional[str] = ..., term: _Optional[int] = ..., leader: _Optional[int] = ..., commit_index: _Optional[int] = ..., applied_index: _Optional[int] = ..., session: _Optional[int] = ..., lease_remaining_ms: _Optional[int] = ..., worker_attached: _Optional[bool] = ..., partitions: _Optional[int] = ..., partitions_owned: _Optional[int] = ..., partitions_free: _Optional[int] = ..., partitions_revoking: _Optional[int] = ..., parked_messages: _Optional[int] = ..., in_flight_messages: _Optional[int] = ..., policy: _Optional[_Union[Policy, _Mapping]] = ..., mode: _Optional[str] = ..., lease_ttl_ms: _Optional[int] = ..., drained: _Optional[bool] = ..., apply_lag: _Optional[int] = ..., protocol_version: _Optional[int] = ..., config_index: _Optional[int] = ...) -> None: ...
 
 class Member(_message.Message):
-    __slots__ = ("member_id", "name", "address", "zone", "role", "leader", "session", "intent", "draining", "ready", "capacity", "partitions_owned", "match_index", "last_heard_ms", "version")
+    __slots__ = ("member_id", "name", "address", "zone", "role", "leader", "session", "intent", "draining", "ready", "capacity", "partitions_owned", "match_index", "last_heard_ms", "version", "caught_up", "set_zone", "set_capacity")
     MEMBER_ID_FIELD_NUMBER: _ClassVar[int]
     NAME_FIELD_NUMBER: _ClassVar[int]
     ADDRESS_FIELD_NUMBER: _ClassVar[int]
@@ -112,6 +120,9 @@ class Member(_message.Message):
     MATCH_INDEX_FIELD_NUMBER: _ClassVar[int]
     LAST_HEARD_MS_FIELD_NUMBER: _ClassVar[int]
     VERSION_FIELD_NUMBER: _ClassVar[int]
+    CAUGHT_UP_FIELD_NUMBER: _ClassVar[int]
+    SET_ZONE_FIELD_NUMBER: _ClassVar[int]
+    SET_CAPACITY_FIELD_NUMBER: _ClassVar[int]
     member_id: int
     name: str
     address: str
@@ -127,19 +138,24 @@ class Member(_message.Message):
     match_index: int
     last_heard_ms: int
     version: str
-    def __init__(self, member_id: _Optional[int] = ..., name: _Optional[str] = ..., address: _Optional[str] = ..., zone: _Optional[str] = ..., role: _Optional[str] = ..., leader: _Optional[bool] = ..., session: _Optional[int] = ..., intent: _Optional[_Union[Intent, str]] = ..., draining: _Optional[bool] = ..., ready: _Optional[bool] = ..., capacity: _Optional[int] = ..., partitions_owned: _Optional[int] = ..., match_index: _Optional[int] = ..., last_heard_ms: _Optional[int] = ..., version: _Optional[str] = ...) -> None: ...
+    caught_up: bool
+    set_zone: str
+    set_capacity: int
+    def __init__(self, member_id: _Optional[int] = ..., name: _Optional[str] = ..., address: _Optional[str] = ..., zone: _Optional[str] = ..., role: _Optional[str] = ..., leader: _Optional[bool] = ..., session: _Optional[int] = ..., intent: _Optional[_Union[Intent, str]] = ..., draining: _Optional[bool] = ..., ready: _Optional[bool] = ..., capacity: _Optional[int] = ..., partitions_owned: _Optional[int] = ..., match_index: _Optional[int] = ..., last_heard_ms: _Optional[int] = ..., version: _Optional[str] = ..., caught_up: _Optional[bool] = ..., set_zone: _Optional[str] = ..., set_capacity: _Optional[int] = ...) -> None: ...
 
 class ListMembersRequest(_message.Message):
     __slots__ = ()
     def __init__(self) -> None: ...
 
 class ListMembersReply(_message.Message):
-    __slots__ = ("members", "table_index")
+    __slots__ = ("members", "table_index", "config_index")
     MEMBERS_FIELD_NUMBER: _ClassVar[int]
     TABLE_INDEX_FIELD_NUMBER: _ClassVar[int]
+    CONFIG_INDEX_FIELD_NUMBER: _ClassVar[int]
     members: _containers.RepeatedCompositeFieldContainer[Member]
     table_index: int
-    def __init__(self, members: _Optional[_Iterable[_Union[Member, _Mapping]]] = ..., table_index: _Optional[int] = ...) -> None: ...
+    config_index: int
+    def __init__(self, members: _Optional[_Iterable[_Union[Member, _Mapping]]] = ..., table_index: _Optional[int] = ..., config_index: _Optional[int] = ...) -> None: ...
 
 class ListPartitionsRequest(_message.Message):
     __slots__ = ()
@@ -252,34 +268,40 @@ class BootstrapReply(_message.Message):
     def __init__(self, cluster_id: _Optional[str] = ...) -> None: ...
 
 class SetIntentRequest(_message.Message):
-    __slots__ = ("member_id", "intent")
+    __slots__ = ("member_id", "intent", "expected_config_index")
     MEMBER_ID_FIELD_NUMBER: _ClassVar[int]
     INTENT_FIELD_NUMBER: _ClassVar[int]
+    EXPECTED_CONFIG_INDEX_FIELD_NUMBER: _ClassVar[int]
     member_id: int
     intent: Intent
-    def __init__(self, member_id: _Optional[int] = ..., intent: _Optional[_Union[Intent, str]] = ...) -> None: ...
+    expected_config_index: int
+    def __init__(self, member_id: _Optional[int] = ..., intent: _Optional[_Union[Intent, str]] = ..., expected_config_index: _Optional[int] = ...) -> None: ...
 
 class SetIntentReply(_message.Message):
     __slots__ = ()
     def __init__(self) -> None: ...
 
 class MoveRequest(_message.Message):
-    __slots__ = ("partition", "to_member")
+    __slots__ = ("partition", "to_member", "expected_config_index")
     PARTITION_FIELD_NUMBER: _ClassVar[int]
     TO_MEMBER_FIELD_NUMBER: _ClassVar[int]
+    EXPECTED_CONFIG_INDEX_FIELD_NUMBER: _ClassVar[int]
     partition: int
     to_member: int
-    def __init__(self, partition: _Optional[int] = ..., to_member: _Optional[int] = ...) -> None: ...
+    expected_config_index: int
+    def __init__(self, partition: _Optional[int] = ..., to_member: _Optional[int] = ..., expected_config_index: _Optional[int] = ...) -> None: ...
 
 class MoveReply(_message.Message):
     __slots__ = ()
     def __init__(self) -> None: ...
 
 class TransferLeaderRequest(_message.Message):
-    __slots__ = ("to_member",)
+    __slots__ = ("to_member", "expected_config_index")
     TO_MEMBER_FIELD_NUMBER: _ClassVar[int]
+    EXPECTED_CONFIG_INDEX_FIELD_NUMBER: _ClassVar[int]
     to_member: int
-    def __init__(self, to_member: _Optional[int] = ...) -> None: ...
+    expected_config_index: int
+    def __init__(self, to_member: _Optional[int] = ..., expected_config_index: _Optional[int] = ...) -> None: ...
 
 class TransferLeaderReply(_message.Message):
     __slots__ = ("leader",)
@@ -288,12 +310,38 @@ class TransferLeaderReply(_message.Message):
     def __init__(self, leader: _Optional[int] = ...) -> None: ...
 
 class SetPolicyRequest(_message.Message):
-    __slots__ = ("policy",)
+    __slots__ = ("policy", "expected_config_index")
     POLICY_FIELD_NUMBER: _ClassVar[int]
+    EXPECTED_CONFIG_INDEX_FIELD_NUMBER: _ClassVar[int]
     policy: Policy
-    def __init__(self, policy: _Optional[_Union[Policy, _Mapping]] = ...) -> None: ...
+    expected_config_index: int
+    def __init__(self, policy: _Optional[_Union[Policy, _Mapping]] = ..., expected_config_index: _Optional[int] = ...) -> None: ...
 
 class SetPolicyReply(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class SetMemberRequest(_message.Message):
+    __slots__ = ("member_id", "zone", "capacity", "expected_config_index")
+    MEMBER_ID_FIELD_NUMBER: _ClassVar[int]
+    ZONE_FIELD_NUMBER: _ClassVar[int]
+    CAPACITY_FIELD_NUMBER: _ClassVar[int]
+    EXPECTED_CONFIG_INDEX_FIELD_NUMBER: _ClassVar[int]
+    member_id: int
+    zone: str
+    capacity: int
+    expected_config_index: int
+    def __init__(self, member_id: _Optional[int] = ..., zone: _Optional[str] = ..., capacity: _Optional[int] = ..., expected_config_index: _Optional[int] = ...) -> None: ...
+
+class SetMemberReply(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class PrepareToStopRequest(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class PrepareToStopReply(_message.Message):
     __slots__ = ()
     def __init__(self) -> None: ...
 

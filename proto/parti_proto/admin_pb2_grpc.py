@@ -84,6 +84,16 @@ class AdminStub:
                 request_serializer=parti_dot_v1_dot_admin__pb2.SetPolicyRequest.SerializeToString,
                 response_deserializer=parti_dot_v1_dot_admin__pb2.SetPolicyReply.FromString,
                 _registered_method=True)
+        self.SetMember = channel.unary_unary(
+                '/parti.v1.Admin/SetMember',
+                request_serializer=parti_dot_v1_dot_admin__pb2.SetMemberRequest.SerializeToString,
+                response_deserializer=parti_dot_v1_dot_admin__pb2.SetMemberReply.FromString,
+                _registered_method=True)
+        self.PrepareToStop = channel.unary_unary(
+                '/parti.v1.Admin/PrepareToStop',
+                request_serializer=parti_dot_v1_dot_admin__pb2.PrepareToStopRequest.SerializeToString,
+                response_deserializer=parti_dot_v1_dot_admin__pb2.PrepareToStopReply.FromString,
+                _registered_method=True)
         self.Ping = channel.unary_unary(
                 '/parti.v1.Admin/Ping',
                 request_serializer=parti_dot_v1_dot_admin__pb2.PingRequest.SerializeToString,
@@ -158,6 +168,22 @@ class AdminServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def SetMember(self, request, context):
+        """What an operator knows of a member and the member itself cannot: its zone, its capacity.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def PrepareToStop(self, request, context):
+        """This member hands over its partitions and its leadership and receives no more until its process
+        ends; it goes on serving its application as an origin. Answers when nothing is left, at once if
+        nothing is, or with DEADLINE_EXCEEDED and what remains; the drain then goes on.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def Ping(self, request, context):
         """Send one empty message through the whole path; the answer names the owner and the time.
         """
@@ -217,6 +243,16 @@ def add_AdminServicer_to_server(servicer, server):
                     servicer.SetPolicy,
                     request_deserializer=parti_dot_v1_dot_admin__pb2.SetPolicyRequest.FromString,
                     response_serializer=parti_dot_v1_dot_admin__pb2.SetPolicyReply.SerializeToString,
+            ),
+            'SetMember': grpc.unary_unary_rpc_method_handler(
+                    servicer.SetMember,
+                    request_deserializer=parti_dot_v1_dot_admin__pb2.SetMemberRequest.FromString,
+                    response_serializer=parti_dot_v1_dot_admin__pb2.SetMemberReply.SerializeToString,
+            ),
+            'PrepareToStop': grpc.unary_unary_rpc_method_handler(
+                    servicer.PrepareToStop,
+                    request_deserializer=parti_dot_v1_dot_admin__pb2.PrepareToStopRequest.FromString,
+                    response_serializer=parti_dot_v1_dot_admin__pb2.PrepareToStopReply.SerializeToString,
             ),
             'Ping': grpc.unary_unary_rpc_method_handler(
                     servicer.Ping,
@@ -494,6 +530,60 @@ class Admin:
             '/parti.v1.Admin/SetPolicy',
             parti_dot_v1_dot_admin__pb2.SetPolicyRequest.SerializeToString,
             parti_dot_v1_dot_admin__pb2.SetPolicyReply.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SetMember(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/parti.v1.Admin/SetMember',
+            parti_dot_v1_dot_admin__pb2.SetMemberRequest.SerializeToString,
+            parti_dot_v1_dot_admin__pb2.SetMemberReply.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def PrepareToStop(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/parti.v1.Admin/PrepareToStop',
+            parti_dot_v1_dot_admin__pb2.PrepareToStopRequest.SerializeToString,
+            parti_dot_v1_dot_admin__pb2.PrepareToStopReply.FromString,
             options,
             channel_credentials,
             insecure,

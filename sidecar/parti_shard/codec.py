@@ -16,6 +16,7 @@ from parti_shard.commands import (
     Cause,
     CloseSession,
     Command,
+    DescribeMember,
     ExpireSession,
     Grant,
     Intent,
@@ -23,12 +24,13 @@ from parti_shard.commands import (
     OpenSession,
     Pin,
     Release,
+    Require,
     Revoke,
     SetIntent,
     SetPolicy,
 )
 from parti_shard.errors import MalformedFrameError
-from parti_shard.ids import Epoch, MemberId, PartitionId, SessionId
+from parti_shard.ids import Epoch, LogIndex, MemberId, PartitionId, SessionId
 from parti_shard.limits import PARTITIONS_MAX, CoordinatorTimes
 from parti_shard.packing import Reader, pack_text, read_enum, read_flag
 from parti_shard.policy import STRATEGIES, Policy
@@ -37,6 +39,7 @@ FORMAT_VERSION = 1
 COMMANDS_MAX = CoordinatorTimes().commands_per_entry_max
 
 _OPEN, _CLOSE, _EXPIRE, _GRANT, _REVOKE, _RELEASE, _INTENT, _PIN, _POLICY = range(1, 10)
+_DESCRIBE, _REQUIRE = range(10, 12)
 
 _HEADER = Struct("<BQI")  # version, at_unix_ms, count
 _OPEN_FIELDS = Struct("<QQQIB")  # member, previous session, nonce, capacity, router only
@@ -45,6 +48,8 @@ _GRANT_FIELDS = Struct("<BIQQQB")  # kind, partition, expected epoch, member, se
 _REVOKE_FIELDS = Struct("<BIQQB")  # kind, partition, expected epoch, target, cause
 _RELEASE_FIELDS = Struct("<BIQQ")  # kind, partition, epoch, session
 _INTENT_FIELDS = Struct("<BQB")
+_DESCRIBE_FIELDS = Struct("<BQI")  # kind, member, capacity; the zone follows
+_REQUIRE_FIELDS = Struct("<BQ")
 _PIN_FIELDS = Struct("<BIQ")
 _POLICY_FIELDS = Struct("<BBIIIIBIIB")
 _MEMBER_FIELDS = Struct("<BQ")  # version, member
@@ -211,6 +216,20 @@ def _decode_intent(reader: Reader) -> SetIntent:
     return SetIntent(MemberId(member), read_enum(Intent, intent))
 
 
+def _encode_describe(command: DescribeMember) -> bytes:
+    fields = _DESCRIBE_FIELDS.pack(_DESCRIBE, command.member, command.capacity)
+    return fields + pack_text(command.zone)
+
+
+def _decode_describe(reader: Reader) -> DescribeMember:
+    _, member, capacity = reader.fields(_DESCRIBE_FIELDS)
+    return DescribeMember(MemberId(member), reader.text(), capacity)
+
+
+def _decode_require(reader: Reader) -> Require:
+    return Require(LogIndex(reader.fields(_REQUIRE_FIELDS)[1]))
+
+
 def _decode_pin(reader: Reader) -> Pin:
     _, partition, member = reader.fields(_PIN_FIELDS)
     return Pin(_partition(partition), MemberId(member))
@@ -235,6 +254,8 @@ _ENCODERS: dict[type[Command], Callable[[Any], bytes]] = {
     Revoke: _encode_revoke,
     Release: _encode_release,
     SetIntent: lambda command: _INTENT_FIELDS.pack(_INTENT, command.member, command.intent),
+    DescribeMember: _encode_describe,
+    Require: lambda command: _REQUIRE_FIELDS.pack(_REQUIRE, command.config_index),
     Pin: lambda command: _PIN_FIELDS.pack(_PIN, command.partition, command.member),
     SetPolicy: lambda command: bytes((_POLICY,)) + encode_policy(command.policy),
 }
@@ -247,6 +268,8 @@ _DECODERS: dict[int, Callable[[Reader], Command]] = {
     _REVOKE: _decode_revoke,
     _RELEASE: _decode_release,
     _INTENT: _decode_intent,
+    _DESCRIBE: _decode_describe,
+    _REQUIRE: _decode_require,
     _PIN: _decode_pin,
     _POLICY: _decode_policy,
 }

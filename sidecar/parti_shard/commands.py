@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import TypeAlias
 
-from parti_shard.ids import NO_SESSION, Epoch, MemberId, PartitionId, SessionId
+from parti_shard.ids import NO_SESSION, Epoch, LogIndex, MemberId, PartitionId, SessionId
 from parti_shard.policy import Policy
 
 
@@ -115,6 +115,17 @@ class SetIntent:
 
 
 @dataclass(frozen=True, slots=True)
+class DescribeMember:
+    """Facts that an operator knows better than the member. They win over what the member says of
+    itself, also when it says it anew; an empty one (0) is again what the member says.
+    """
+
+    member: MemberId
+    zone: str
+    capacity: int
+
+
+@dataclass(frozen=True, slots=True)
 class Pin:
     """Keep a partition at a member while that is eligible; 0: automatic placement again."""
 
@@ -129,6 +140,15 @@ class SetPolicy:
     policy: Policy
 
 
+@dataclass(frozen=True, slots=True)
+class Require:
+    """The commands after it in the same batch count only if members, voters, intents, facts, pins
+    and the policy have not changed since `config_index`: a plan made from older ones cannot win.
+    """
+
+    config_index: LogIndex
+
+
 Command: TypeAlias = (
     OpenSession
     | CloseSession
@@ -137,11 +157,13 @@ Command: TypeAlias = (
     | Revoke
     | Release
     | SetIntent
+    | DescribeMember
     | Pin
     | SetPolicy
+    | Require
 )
 
-FORWARDABLE = (OpenSession, CloseSession, SetIntent, Pin, SetPolicy)
+FORWARDABLE = (OpenSession, CloseSession, SetIntent, DescribeMember, Pin, SetPolicy, Require)
 
 
 class Rejection(IntEnum):
@@ -159,6 +181,7 @@ class Rejection(IntEnum):
     SESSION_OPEN = 9  # a member with an open session cannot be taken out
     BAD_POLICY = 10
     BAD_CAPACITY = 11
+    CONFIG_CHANGED = 12  # since the index that was required; the value is the index of the change
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,8 +212,10 @@ class MemberRecord:
 
     name: str
     address: str
-    zone: str = ""
-    capacity: int = 1
+    said_zone: str = ""  # by the member itself
+    said_capacity: int = 1
+    set_zone: str = ""  # by an operator; empty: as the member says
+    set_capacity: int = 0  # likewise, 0
     router_only: bool = False
     version: str = ""
     session: SessionId = NO_SESSION  # the open one
@@ -198,3 +223,13 @@ class MemberRecord:
     nonce: int = 0  # of the request that opened the latest one
     intent: Intent = Intent.NONE
     joined_index: int = 0
+
+    @property
+    def zone(self) -> str:
+        """The failure domain that counts."""
+        return self.set_zone or self.said_zone
+
+    @property
+    def capacity(self) -> int:
+        """The share that counts."""
+        return self.set_capacity or self.said_capacity

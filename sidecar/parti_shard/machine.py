@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from parti_raft.confchange import ChangeType, ConfChange, as_v2
 from parti_raft.types import ConfState
 from parti_shard.codec import decode_batch, decode_member
-from parti_shard.commands import Outcome
+from parti_shard.commands import Outcome, Require
 from parti_shard.ids import LogIndex
 from parti_shard.table import Table
 
@@ -31,16 +31,21 @@ class TableMachine:
         return [self._apply_batch(index, batch) for batch in commands]
 
     def _apply_batch(self, index: LogIndex, batch: bytes) -> list[Outcome]:
+        """Apply the commands in order; what a batch requires and does not find ends it."""
         at_unix_ms, commands = decode_batch(batch)
-        apply = self.table.apply
-        return [apply(index, at_unix_ms, command) for command in commands]
+        outcomes: list[Outcome] = []
+        for command in commands:
+            outcomes.append(self.table.apply(index, at_unix_ms, command))
+            if isinstance(command, Require) and not outcomes[-1].ok:
+                return outcomes + [outcomes[-1]] * (len(commands) - len(outcomes))
+        return outcomes
 
     def configured(self, index: LogIndex, change: ConfChange, conf: ConfState) -> None:
         """Take in and forget members; a role change alone leaves the table as it is.
 
         The record of a new member rides in the change's context.
         """
-        self.table.advance(index)
+        self.table.configured(index)
         change = as_v2(change)
         for single in change.changes:
             if single.type in _ADDS and change.context:

@@ -126,6 +126,17 @@ class Member:
         """Whether the table names this member as an owner."""
         return self.me in self.table.owner
 
+    @property
+    def leads_others(self) -> bool:
+        """Whether it leads although another member could."""
+        voters = self.replica.conf_state.voters
+        return self.replica.leader == self.me and any(voter != self.me for voter in voters)
+
+    @property
+    def drained(self) -> bool:
+        """Owns nothing and does not lead, unless nobody else could."""
+        return not self.owns_anything and not self.leads_others
+
     def lease_remaining_ms(self, now_ms: int) -> int:
         """How long the lease still counts."""
         return max(0, self.session.holder.live_until_ms - now_ms)

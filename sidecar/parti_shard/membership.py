@@ -89,6 +89,11 @@ class TransferLeader:
 Action: TypeAlias = Promote | Demote | Replace | Remove | TransferLeader
 
 
+def is_caught_up(match: LogIndex, commit: LogIndex) -> bool:
+    """Whether a log that matches so far is near enough to vote; 0: nothing is proven yet."""
+    return match > 0 and match + CAUGHT_UP_LAG_ENTRIES >= commit
+
+
 def next_action(membership: Membership) -> Action | None:
     """Return the one thing to do now."""
     if membership.busy or membership.conf.voters_outgoing:
@@ -232,7 +237,7 @@ def _may_vote(given: Membership, member: MemberId) -> bool:
 
 
 def _is_caught_up(given: Membership, member: MemberId) -> bool:
-    return given.members[member].match + CAUGHT_UP_LAG_ENTRIES >= given.commit
+    return is_caught_up(given.members[member].match, given.commit)
 
 
 def _is_dead(given: Membership, member: MemberId) -> bool:

@@ -24,6 +24,7 @@ from parti_shard.commands import (
     Cause,
     CloseSession,
     Command,
+    DescribeMember,
     ExpireSession,
     Grant,
     Intent,
@@ -34,6 +35,7 @@ from parti_shard.commands import (
     Pin,
     Rejection,
     Release,
+    Require,
     Revoke,
     SetIntent,
     SetPolicy,
@@ -118,9 +120,14 @@ class Table(TableState):
         if known is None:
             record = MemberRecord(new.name, new.address, new.zone, joined_index=index)
         else:
-            record = replace(known, name=new.name, address=new.address, zone=new.zone)
-        self._set_member(new.member, record)
+            record = replace(known, name=new.name, address=new.address, said_zone=new.zone)
+        self._configure(new.member, record)
         return _OK
+
+    def configured(self, index: LogIndex) -> None:
+        """Note a configuration change: who votes is part of what plans are made from."""
+        self.advance(index)
+        self._config_changed()
 
     def member_removed(self, index: LogIndex, member: MemberId) -> Outcome:
         """Forget a member that a configuration change took out.
@@ -136,6 +143,7 @@ class Table(TableState):
             return self._refuse(Rejection.SESSION_OPEN, record.session)
         del self.members[member]
         self.roster_revision += 1
+        self._config_changed()
         self.pins = {p: pinned for p, pinned in self.pins.items() if pinned != member}
         for partition in range(self.partitions):
             if self.target[partition] == member:
@@ -167,7 +175,7 @@ class Table(TableState):
         self.target[:], self.history[:] = other.target, other.history
         self.pins, self.members, self.sessions = other.pins, other.members, other.sessions
         self.policy, self.next_session = other.policy, other.next_session
-        self.applied_index = other.applied_index
+        self.applied_index, self.config_index = other.applied_index, other.config_index
         self.roster_revision += 1
         self._changed = set(map(PartitionId, range(self.partitions)))
 
@@ -182,6 +190,15 @@ class Table(TableState):
     def _set_member(self, member: MemberId, record: MemberRecord) -> None:
         self.members[member] = record
         self.roster_revision += 1
+
+    def _configure(self, member: MemberId, record: MemberRecord) -> None:
+        """Set a record in a way that makes plans old, if it is another one."""
+        if self.members.get(member) != record:
+            self._config_changed()
+            self._set_member(member, record)
+
+    def _config_changed(self) -> None:
+        self.config_index = max(self.config_index, self.applied_index)
 
     def _note(self, partition: PartitionId, change: Change, cause: Cause) -> None:
         entry = PartitionChange(
@@ -233,18 +250,17 @@ class Table(TableState):
         session = self.next_session
         self.next_session = SessionId(session + 1)
         self.sessions[session] = command.member
-        opened = MemberRecord(
+        opened = replace(
+            record,
             name=command.name,
             address=command.address,
-            zone=command.zone,
-            capacity=command.capacity,
+            said_zone=command.zone,
+            said_capacity=command.capacity,
             router_only=command.router_only,
             version=command.version,
             session=session,
             last_session=session,
             nonce=command.nonce,
-            intent=record.intent,
-            joined_index=record.joined_index,
         )
         self._set_member(command.member, opened)
         return Outcome(value=session)
@@ -303,7 +319,20 @@ class Table(TableState):
         record = self.members.get(command.member)
         if record is None:
             return Outcome(Rejection.UNKNOWN_MEMBER)
-        self._set_member(command.member, replace(record, intent=command.intent))
+        self._configure(command.member, replace(record, intent=command.intent))
+        return _OK
+
+    def _describe_member(self, command: DescribeMember) -> Outcome:
+        record = self.members.get(command.member)
+        if record is None:
+            return Outcome(Rejection.UNKNOWN_MEMBER)
+        described = replace(record, set_zone=command.zone, set_capacity=command.capacity)
+        self._configure(command.member, described)
+        return _OK
+
+    def _require(self, command: Require) -> Outcome:
+        if self.config_index > command.config_index:
+            return Outcome(Rejection.CONFIG_CHANGED, self.config_index)
         return _OK
 
     def _pin(self, command: Pin) -> Outcome:
@@ -316,6 +345,7 @@ class Table(TableState):
         else:
             return Outcome(Rejection.UNKNOWN_MEMBER)
         self.roster_revision += 1
+        self._config_changed()
         return _OK
 
     def _set_policy(self, command: SetPolicy) -> Outcome:
@@ -323,6 +353,7 @@ class Table(TableState):
             return Outcome(Rejection.BAD_POLICY)
         self.policy = command.policy
         self.roster_revision += 1
+        self._config_changed()
         return _OK
 
 
@@ -336,6 +367,8 @@ _HANDLERS: dict[type[Command], Callable[[Table, Any], Outcome]] = {
     Revoke: Table._revoke,  # noqa: SLF001
     Release: Table._release,  # noqa: SLF001
     SetIntent: Table._set_intent,  # noqa: SLF001
+    DescribeMember: Table._describe_member,  # noqa: SLF001
     Pin: Table._pin,  # noqa: SLF001
     SetPolicy: Table._set_policy,  # noqa: SLF001
+    Require: Table._require,  # noqa: SLF001
 }

@@ -18,11 +18,12 @@ from parti_shard.limits import LEASE_TTL_MS_MAX, LEASE_TTL_MS_MIN, PARTITIONS_MA
 from parti_shard.packing import Reader, pack_text, read_enum, read_flag
 from parti_shard.table_state import Phase, TableState
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 
-# version, applied index, next session, partitions, members, lease TTL
-_HEADER = Struct("<BQQIII")
-_MEMBER = Struct("<QQQQQIBB")  # id, session, last, nonce, joined, capacity, router only, intent
+# version, applied index, config index, next session, partitions, members, lease TTL
+_HEADER = Struct("<BQQQIII")
+# id, session, last, nonce, joined, capacity said and set, router only, intent
+_MEMBER = Struct("<QQQQQIIBB")
 _PIN = Struct("<IQ")
 _COLUMNS = "QQQBQ"  # owner, session, epoch, phase, target
 _CHANGE_COLUMNS = "QQBQQB"  # index, at_unix_ms, change, member, epoch, cause
@@ -41,6 +42,7 @@ def encode_state(state: TableState) -> bytes:
         _HEADER.pack(
             FORMAT_VERSION,
             state.applied_index,
+            state.config_index,
             state.next_session,
             state.partitions,
             len(state.members),
@@ -72,7 +74,9 @@ def encode_state(state: TableState) -> bytes:
 def decode_state(data: bytes) -> TableState:
     """Return the table of these bytes, proven consistent; `MalformedFrameError` if damaged."""
     reader = Reader(data)
-    version, applied, next_session, partitions, members, lease_ttl_ms = reader.fields(_HEADER)
+    version, applied, config, next_session, partitions, members, lease_ttl_ms = reader.fields(
+        _HEADER
+    )
     if version != FORMAT_VERSION:
         raise MalformedFrameError(f"a table of format {version}, this is {FORMAT_VERSION}")
     if partitions > PARTITIONS_MAX:
@@ -80,7 +84,7 @@ def decode_state(data: bytes) -> TableState:
     if not LEASE_TTL_MS_MIN <= lease_ttl_ms <= LEASE_TTL_MS_MAX:
         raise MalformedFrameError(f"a lease of {lease_ttl_ms} ms")
     state = TableState(reader.text(), partitions, read_policy(reader), lease_ttl_ms)
-    state.applied_index = LogIndex(applied)
+    state.applied_index, state.config_index = LogIndex(applied), LogIndex(config)
     state.next_session = SessionId(next_session)
     for _ in range(members):
         member, record = _read_member(reader)
@@ -118,21 +122,26 @@ def _encode_member(member: MemberId, record: MemberRecord) -> bytes:
         record.last_session,
         record.nonce,
         record.joined_index,
-        record.capacity,
+        record.said_capacity,
+        record.set_capacity,
         record.router_only,
         record.intent,
     )
-    texts = (record.name, record.address, record.zone, record.version)
+    texts = (record.name, record.address, record.said_zone, record.set_zone, record.version)
     return fields + b"".join(map(pack_text, texts))
 
 
 def _read_member(reader: Reader) -> tuple[MemberId, MemberRecord]:
-    member, session, last, nonce, joined, capacity, router_only, intent = reader.fields(_MEMBER)
+    member, session, last, nonce, joined, said_capacity, set_capacity, router_only, intent = (
+        reader.fields(_MEMBER)
+    )
     record = MemberRecord(
         name=reader.text(),
         address=reader.text(),
-        zone=reader.text(),
-        capacity=capacity,
+        said_zone=reader.text(),
+        set_zone=reader.text(),
+        said_capacity=said_capacity,
+        set_capacity=set_capacity,
         router_only=read_flag(router_only),
         version=reader.text(),
         session=SessionId(session),

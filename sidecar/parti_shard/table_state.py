@@ -34,6 +34,7 @@ class TableState:
     __slots__ = (
         "applied_index",
         "cluster_id",
+        "config_index",
         "epoch",
         "history",
         "lease_ttl_ms",
@@ -56,6 +57,9 @@ class TableState:
         self.policy = policy
         self.lease_ttl_ms = lease_ttl_ms
         self.applied_index = LogIndex(0)
+        # Of the last change of members, voters, intents, facts, pins or the policy; never 0, which
+        # says in requests that nothing is required.
+        self.config_index = LogIndex(1)
         self.owner: list[MemberId] = [NO_MEMBER] * partitions
         self.session: list[SessionId] = [NO_SESSION] * partitions
         self.epoch: list[Epoch] = [NO_EPOCH] * partitions
@@ -73,6 +77,7 @@ class TableState:
         return history[-1].member if history else NO_MEMBER
 
     def check_invariants(self) -> None:
+        assert self.config_index <= max(self.applied_index, 1), self.config_index
         columns = (self.owner, self.session, self.epoch, self.phase, self.target, self.history)
         assert all(len(column) == self.partitions for column in columns), "columns differ in length"
         open_sessions = {r.session: m for m, r in self.members.items() if r.session}

@@ -7,13 +7,14 @@ its own table, since people look hardest at a cluster that has no leader.
 
 from __future__ import annotations
 
+import asyncio
 import time
 
 import grpc.aio
 
 from parti_proto import admin_pb2
-from parti_shard.commands import Pin, SetIntent, SetPolicy
-from parti_shard.errors import PartiError, Reason
+from parti_shard.commands import DescribeMember, Pin, SetIntent, SetPolicy
+from parti_shard.errors import Executed, Failure, PartiError, Reason
 from parti_shard.explain import explain
 from parti_shard.ids import NO_MEMBER, MemberId
 from parti_shard.member import Member
@@ -21,6 +22,7 @@ from parti_shard.policy import Policy
 from parti_shard.table import Table
 from parti_sidecar.admin_values import (
     cluster_id_from,
+    facts_from,
     intent_from,
     known_member,
     lease_ttl_from,
@@ -31,10 +33,13 @@ from parti_sidecar.admin_values import (
 from parti_sidecar.admin_views import members_view, partition_view, partitions_view, status_of
 from parti_sidecar.host import Host
 from parti_sidecar.leader_calls import LeaderCalls
+from parti_sidecar.leaving import remaining
 from parti_sidecar.table_views import checked_partition, member_name, table_of
 from parti_sidecar.unary_sends import Message, UnarySends
 
 PING_TIMEOUT_MS = 5_000
+PREPARE_TIMEOUT_MS = 60_000  # for callers without a deadline
+PREPARE_MARGIN_MS = 200
 PREFIX = "/parti.v1.Admin/"
 # Reasons for which a view is given by the member asked instead of by the leader.
 _LEADER_AWAY = frozenset({Reason.NO_LEADER, Reason.CONNECTION_LOST, Reason.DEADLINE_EXCEEDED})
@@ -117,7 +122,8 @@ class AdminService:
         if not self._calls.leads_here():
             reply = admin_pb2.SetIntentReply
             return await self._calls.carry(PREFIX + "SetIntent", request, reply, context)
-        await self._host.propose(SetIntent(known_member(request.member_id, table), intent))
+        command = SetIntent(known_member(request.member_id, table), intent)
+        await self._host.propose(command, expected_config_index=request.expected_config_index)
         return admin_pb2.SetIntentReply()
 
     async def move(
@@ -127,7 +133,8 @@ class AdminService:
         partition = checked_partition(request.partition, table)
         if not self._calls.leads_here():
             return await self._calls.carry(PREFIX + "Move", request, admin_pb2.MoveReply, context)
-        await self._host.propose(Pin(partition, _place(request.to_member, table)))
+        command = Pin(partition, _place(request.to_member, table))
+        await self._host.propose(command, expected_config_index=request.expected_config_index)
         return admin_pb2.MoveReply()
 
     async def transfer_leader(
@@ -137,6 +144,8 @@ class AdminService:
         if not self._calls.leads_here():
             reply = admin_pb2.TransferLeaderReply
             return await self._calls.carry(PREFIX + "TransferLeader", request, reply, context)
+        if request.expected_config_index not in (0, table.config_index):
+            refuse(Reason.CONFLICT, "the table refuses: config changed")
         to = known_member(request.to_member, table) if request.to_member else NO_MEMBER
         leader = await self._host.transfer_leader(to)
         return admin_pb2.TransferLeaderReply(leader=leader)
@@ -149,8 +158,33 @@ class AdminService:
         if not self._calls.leads_here():
             reply = admin_pb2.SetPolicyReply
             return await self._calls.carry(PREFIX + "SetPolicy", request, reply, context)
-        await self._host.propose(SetPolicy(policy))
+        command = SetPolicy(policy)
+        await self._host.propose(command, expected_config_index=request.expected_config_index)
         return admin_pb2.SetPolicyReply()
+
+    async def set_member(
+        self, request: admin_pb2.SetMemberRequest, context: grpc.aio.ServicerContext
+    ) -> admin_pb2.SetMemberReply:
+        table = self._member().table
+        zone, capacity = facts_from(request)
+        if not self._calls.leads_here():
+            reply = admin_pb2.SetMemberReply
+            return await self._calls.carry(PREFIX + "SetMember", request, reply, context)
+        command = DescribeMember(known_member(request.member_id, table), zone, capacity)
+        await self._host.propose(command, expected_config_index=request.expected_config_index)
+        return admin_pb2.SetMemberReply()
+
+    async def prepare_to_stop(
+        self, _request: admin_pb2.PrepareToStopRequest, context: grpc.aio.ServicerContext
+    ) -> admin_pb2.PrepareToStopReply:
+        try:
+            async with asyncio.timeout(_prepare_timeout_s(context.time_remaining())):
+                await self._host.prepare_to_stop()
+        except TimeoutError:
+            member = self._member()
+            text = f"not yet: {remaining(member)}"
+            raise PartiError(Failure(Reason.DEADLINE_EXCEEDED, Executed.UNKNOWN, text)) from None
+        return admin_pb2.PrepareToStopReply()
 
     async def ping(
         self, request: admin_pb2.PingRequest, _context: grpc.aio.ServicerContext
@@ -177,6 +211,13 @@ class AdminService:
         member = self._host.member
         assert member is not None, "there is a table"
         return member
+
+
+def _prepare_timeout_s(remaining_s: float | None) -> float:
+    """So long that the caller still hears what remains."""
+    if remaining_s is None:
+        return PREPARE_TIMEOUT_MS / 1000
+    return max(remaining_s - PREPARE_MARGIN_MS / 1000, remaining_s / 2)
 
 
 def _unless_leader_away(error: PartiError) -> None:

@@ -13,6 +13,7 @@ from parti_shard.ids import MemberId
 from parti_shard.limits import LEASE_TTL_MS_MAX, LEASE_TTL_MS_MIN, PARTITIONS_MAX, LeaseTimes
 from parti_shard.policy import STRATEGIES, Policy, Strategy
 from parti_shard.table import Table
+from parti_sidecar.config_kinds import CAPACITY, LABEL, BadValueError, Kind
 
 _CLUSTER_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 
@@ -34,6 +35,20 @@ def intent_from(value: int) -> Intent:
     if value not in list(Intent):
         refuse(Reason.INVALID_ARGUMENT, f"intent {value} is not known")
     return Intent(value)
+
+
+def facts_from(said: admin_pb2.SetMemberRequest) -> tuple[str, int]:
+    """Zone and capacity as the settings of a member allow them; empty and 0: not set."""
+    facts: tuple[tuple[str, Kind, object], ...] = (
+        ("zone", LABEL, said.zone),
+        ("capacity", CAPACITY, said.capacity or CAPACITY.minimum),
+    )
+    for name, kind, value in facts:
+        try:
+            kind.parse(value)
+        except BadValueError as error:
+            refuse(Reason.INVALID_ARGUMENT, f"{name} {error}")
+    return said.zone, said.capacity
 
 
 def cluster_id_from(said: str) -> str:

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 from parti_proto import admin_pb2
 from parti_raft.status import ProgressStatus
-from parti_shard.commands import Intent, MemberRecord
-from parti_shard.ids import NO_MEMBER, MemberId, PartitionId
+from parti_shard.commands import MemberRecord
+from parti_shard.ids import NO_MEMBER, LogIndex, MemberId, PartitionId
+from parti_shard.limits import PROTOCOL_VERSION
 from parti_shard.member import Member
+from parti_shard.membership import is_caught_up
 from parti_shard.table import Phase, Table
 from parti_sidecar.admin_values import policy_message
 from parti_sidecar.driver_views import raft_role
@@ -22,7 +24,7 @@ NOT_HEARD = -1
 
 def status_of(host: Host, version: str) -> admin_pb2.Status:
     """This member's own view; also before it belongs to a cluster."""
-    status = admin_pb2.Status(version=version, state="waiting")
+    status = admin_pb2.Status(version=version, state=host.state, protocol_version=PROTOCOL_VERSION)
     member = host.member
     if member is not None:
         _fill_identity(status, member)
@@ -42,12 +44,8 @@ def _fill_identity(status: admin_pb2.Status, member: Member) -> None:
     status.policy.CopyFrom(policy_message(table.policy))
     status.lease_ttl_ms = table.lease_ttl_ms
     status.mode = "available" if member.available_mode else "strict"
-    if record is None or not record.session:
-        status.state = "joining"
-    elif member.draining or record.intent >= Intent.DRAIN:
-        status.state = "draining"
-    else:
-        status.state = "ready"
+    status.config_index = table.config_index
+    status.drained = member.drained
 
 
 def _fill_raft(status: admin_pb2.Status, member: Member) -> None:
@@ -57,6 +55,7 @@ def _fill_raft(status: admin_pb2.Status, member: Member) -> None:
     status.leader = basic.soft_state.leader
     status.commit_index = basic.hard_state.commit
     status.applied_index = member.table.applied_index
+    status.apply_lag = status.commit_index - status.applied_index
 
 
 def _fill_partitions(status: admin_pb2.Status, member: Member) -> None:
@@ -82,11 +81,15 @@ def members_view(host: Host, member: Member) -> admin_pb2.ListMembersReply:
     conf = member.replica.conf_state
     voters = {*conf.voters, *conf.voters_outgoing}
     leader = host.leader()
-    reply = admin_pb2.ListMembersReply(table_index=table.applied_index)
+    reply = admin_pb2.ListMembersReply(
+        table_index=table.applied_index, config_index=table.config_index
+    )
     for each, record in sorted(table.members.items()):
         row = _member_row(table, each, record, progress.get(each))
         row.role = "voter" if each in voters else "learner"
         row.leader = each == leader
+        match = LogIndex(row.match_index)
+        row.caught_up = is_caught_up(match, member.replica.raw.commit_index)
         _fill_heard(row, host, member)
         reply.members.append(row)
     return reply
@@ -106,6 +109,8 @@ def _member_row(
         partitions_owned=table.owner.count(member),
         match_index=progress.match_index if progress is not None else 0,
         version=record.version,
+        set_zone=record.set_zone,
+        set_capacity=record.set_capacity,
     )
 
 

@@ -18,6 +18,8 @@ from typing import Any
 
 from parti_shard.limits import LEASE_TTL_MS_MIN, PARTITIONS_MAX, LeaseTimes, RouterLimits
 from parti_sidecar.config_kinds import (
+    CAPACITY,
+    LABEL,
     BindAddress,
     Choice,
     DialAddress,
@@ -97,9 +99,7 @@ class SidecarConfig:
     """The effective settings of one sidecar process, in the order people see them."""
 
     data_dir: Path = _setting(Directory(), "where the member's durable state lives; required")
-    name: str = _setting(
-        Text(253), "what people call this member; default: the host name", default=""
-    )
+    name: str = _setting(LABEL, "what people call this member; default: the host name", default="")
     app_address: str = _setting(
         BindAddress(), "app API, loopback only; port 0: any free one", default="127.0.0.1:5100"
     )
@@ -138,9 +138,9 @@ class SidecarConfig:
     join: tuple[str, ...] = _setting(
         DialAddresses(), "peer addresses of members of the cluster to join", default=()
     )
-    zone: str = _setting(Text(253), "failure domain; voters are spread over zones", default="")
+    zone: str = _setting(LABEL, "failure domain; voters are spread over zones", default="")
     capacity: int = _setting(
-        Number(1, 1000), "share of partitions compared with other members", default=100
+        CAPACITY, "share of partitions compared with other members", default=100
     )
     role: Role = _setting(
         Choice(Role), "a router only sends, a worker may own partitions", default=Role.WORKER

@@ -121,6 +121,10 @@ class Text:
         return value
 
 
+LABEL = Text(253)  # names and zones
+CAPACITY = Number(1, 1000)
+
+
 @dataclass(frozen=True, slots=True)
 class Directory:
     """A path of the file system."""

@@ -17,10 +17,10 @@ from parti_raft.codec import MalformedMessageError, decode_message
 from parti_raft.replica_values import RestoredState
 from parti_raft.types import MessageType
 from parti_shard.codec import encode_batch
-from parti_shard.commands import Command, NewMember, Outcome
+from parti_shard.commands import Command, NewMember, Outcome, Require
 from parti_shard.effects import Effects
 from parti_shard.errors import Executed, Failure, MalformedFrameError, PartiError, Reason
-from parti_shard.ids import NO_MEMBER, MemberId, PartitionId, StreamId, WorkerId
+from parti_shard.ids import NO_MEMBER, LogIndex, MemberId, PartitionId, StreamId, WorkerId
 from parti_shard.limits import PROTOCOL_VERSION
 from parti_shard.member import Member
 from parti_shard.policy import Policy
@@ -31,12 +31,13 @@ from parti_sidecar.admissions import Admissions
 from parti_sidecar.beginnings import founded, joined, member_settings, resumed
 from parti_sidecar.clocks import lease_clock_ms, wall_clock_unix_ms
 from parti_sidecar.config import SidecarConfig
-from parti_sidecar.driver_views import cluster_page, reading, ready_missing
+from parti_sidecar.driver_views import cluster_page, member_state, reading, ready_missing
 from parti_sidecar.engine import Engine, with_data
 from parti_sidecar.handshakes import LocalPeer
 from parti_sidecar.host import Admission, Applicant, PeerHandshake
 from parti_sidecar.http_pages import ClusterPage
 from parti_sidecar.joining import Joiner, join_request
+from parti_sidecar.leaving import Leaving
 from parti_sidecar.logs import event
 from parti_sidecar.meters import Meters, TableMeter
 from parti_sidecar.metrics import MemberReading
@@ -90,6 +91,8 @@ class Driver:
         self._links_wanted_at_ms = 0
         self._joiner: Joiner | None = None
         self._admissions = Admissions(self)
+        self._leaving: Leaving | None = None
+        self._preparing: asyncio.Task[None] | None = None
 
     # --- the life of the member
 
@@ -102,6 +105,13 @@ class Driver:
     def cluster_id(self) -> str:
         """The cluster this member belongs to; empty before it does."""
         return self._stored.identity.cluster_id
+
+    @property
+    def state(self) -> str:
+        """Where it stands, in one word (`GetStatus`)."""
+        if self.member is not None:
+            return member_state(self.member)
+        return "waiting" if self._joiner is None else "joining"
 
     @property
     def router(self) -> Router | None:
@@ -163,7 +173,7 @@ class Driver:
         event(_log, "cluster founded", cluster=cluster_id, partitions=partitions)
         assert self.member is not None
         self.member.replica.raw.campaign()
-        self._touch()
+        self.touch()
         return cluster_id
 
     def _belong(self, cluster_id: str, restored: RestoredState) -> None:
@@ -178,25 +188,19 @@ class Driver:
         self._addresses.see(member, address)
 
     async def drain(self) -> None:
-        """Hand partitions over, then leadership, then close the session. The caller times it."""
-        member = self.member
-        if member is None:
-            return
-        member.session.draining = True
-        self._touch()
-        await self._outcomes.until(lambda: not member.owns_anything)
-        if member.is_leader and len(member.replica.conf_state.voters) > 1:
-            await self._hand_over_leadership()
-        member.close_session(self.now_ms())
-        self._touch()
-        await self._outcomes.until(lambda: member.session.is_closed)
+        """Hand over what others depend on and close the session. The caller times it."""
+        if self._leaving is not None:
+            await self._leaving.leave()
 
-    async def _hand_over_leadership(self) -> None:
-        """Without an heir the others elect one when this member is gone."""
-        try:
-            await self.transfer_leader(NO_MEMBER)
-        except PartiError as error:
-            event(_log, "leadership was not handed over", reason=error.failure.message)
+    async def prepare_to_stop(self) -> None:
+        """Hand over what others depend on, and go on as an origin. The caller times it; the
+        handing over goes on without him.
+        """
+        if self._leaving is None:
+            return
+        if self._preparing is None or self._preparing.done():
+            self._preparing = self._supervisor.spawn(self._leaving.prepare(), "preparing to stop")
+        await asyncio.shield(self._preparing)
 
     async def stop(self) -> None:
         """End the engine, then the links, which it would open again; what was submitted to the
@@ -220,6 +224,7 @@ class Driver:
             wall_unix_ms=wall_clock_unix_ms,
         )
         self.member = member
+        self._leaving = Leaving(self, member, self._outcomes)
         self._table_meter.attach(member.table, lease_clock_ms())
         local = LocalPeer(self.cluster_id, self._me, self.advertised)
         self.links = PeerLinks(self, member.router, local)
@@ -244,7 +249,7 @@ class Driver:
             return
         now_ms = lease_clock_ms()
         if member.collect_router_news(now_ms):
-            self._touch()
+            self.touch()
         router = member.router
         if router.stats.parked_messages and now_ms != self._links_wanted_at_ms:
             self._hold_links(now_ms)
@@ -334,7 +339,7 @@ class Driver:
         """Tell Raft how it went."""
         if self.member is not None:
             self.member.replica.report_snapshot(member, ok=ok)
-            self._touch()
+            self.touch()
 
     def leader(self) -> MemberId:
         """The leader as known here."""
@@ -350,10 +355,11 @@ class Driver:
 
     # --- Host: operations
 
-    async def propose(self, command: Command) -> int:
+    async def propose(self, command: Command, *, expected_config_index: int = 0) -> int:
         """Commit and apply a command; gives its value."""
         member = self.leading_member()
-        batch = encode_batch(wall_clock_unix_ms(), [command])
+        required = [Require(LogIndex(expected_config_index))] if expected_config_index else []
+        batch = encode_batch(wall_clock_unix_ms(), [*required, command])
         value = await self.ask(lambda tag: member.propose(tag, batch))
         assert isinstance(value, list)
         outcome = value[-1]
@@ -370,8 +376,14 @@ class Driver:
     async def transfer_leader(self, to: MemberId) -> MemberId:
         """Hand leadership over and wait until another member leads."""
         member = self.leading_member()
+        if to == self._me:
+            return to
+        if to != NO_MEMBER and to not in member.replica.conf_state.voters:
+            _refuse(Reason.CONFLICT, "only a voter can lead")
+        if not member.leads_others:
+            _refuse(Reason.CONFLICT, "no other member votes")
         member.transfer_leader(to)
-        self._touch()
+        self.touch()
         try:
             async with asyncio.timeout(OUTCOME_TIMEOUT_S):
                 await self._outcomes.until(lambda: self.leader() not in (NO_MEMBER, self._me))
@@ -388,7 +400,8 @@ class Driver:
 
     # --- turns
 
-    def _touch(self) -> None:
+    def touch(self) -> None:
+        """Have a turn soon."""
         if self._engine is not None:
             self._engine.touch()
 
@@ -429,7 +442,7 @@ class Driver:
 
     def cluster_page(self) -> ClusterPage:
         """Everything on the page for browsers."""
-        return cluster_page(self.member, self.config.name)
+        return cluster_page(self.member, self.config.name, self.state)
 
     def reading(self) -> MemberReading | None:
         """The member's state for one scrape."""
@@ -444,7 +457,7 @@ class Driver:
 
     async def ask(self, ask: Callable[[asyncio.Future[object]], None]) -> object:
         """Give the member a command with a future as its tag, and wait for what becomes of it."""
-        self._touch()
+        self.touch()
         return await self._outcomes.of(ask)
 
     def leading_member(self) -> Member:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from parti_shard.commands import MemberRecord
+from parti_shard.commands import Intent, MemberRecord
 from parti_shard.ids import MemberId
 from parti_shard.member import Member
 from parti_shard.standing import Standing
@@ -18,6 +18,14 @@ def raft_role(member: Member) -> str:
     if member.me not in (*conf.voters, *conf.voters_outgoing):
         return "learner"
     return member.replica.raw.role.name.lower().replace("_", "-")
+
+
+def member_state(member: Member) -> str:
+    """Where a member stands, in one word."""
+    record = member.table.members.get(member.me)
+    if record is None or not record.session:
+        return "joining"
+    return "draining" if member.draining or record.intent >= Intent.DRAIN else "ready"
 
 
 def ready_missing(member: Member | None, now_ms: int) -> tuple[str, ...]:
@@ -36,15 +44,15 @@ def ready_missing(member: Member | None, now_ms: int) -> tuple[str, ...]:
     return tuple(missing)
 
 
-def cluster_page(member: Member | None, name: str) -> ClusterPage:
+def cluster_page(member: Member | None, name: str, state: str) -> ClusterPage:
     """Everything on the page for browsers."""
     if member is None:
-        return ClusterPage("", name, "waiting", 0, 0, 0, 0, 0, ())
+        return ClusterPage("", name, state, 0, 0, 0, 0, 0, ())
     table = member.table
     return ClusterPage(
         cluster_id=table.cluster_id,
         name=name,
-        state="draining" if member.draining else "ready" if member.session.session else "joining",
+        state=state,
         term=member.replica.raw.term,
         table_index=table.applied_index,
         partitions=table.partitions,

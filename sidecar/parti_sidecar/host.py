@@ -61,6 +61,10 @@ class Host(Protocol):
     def router(self) -> Router | None:
         """The member's router; None as long as `member` is."""
 
+    @property
+    def state(self) -> str:
+        """Where this process stands: waiting, joining, ready, draining or removed."""
+
     def now_ms(self) -> int:
         """Time of the lease clock."""
 
@@ -106,10 +110,11 @@ class Host(Protocol):
     def address_of(self, member: MemberId) -> str:
         """Where a member's peer API listens; empty if unknown."""
 
-    async def propose(self, command: Command) -> int:
+    async def propose(self, command: Command, *, expected_config_index: int = 0) -> int:
         """Commit and apply a command (leader only); gives its value.
 
-        Raises PartiError: NO_LEADER, PROPOSAL_DROPPED, CONFLICT (rejected by the table),
+        Raises PartiError: NO_LEADER, PROPOSAL_DROPPED, CONFLICT (rejected by the table, or planned
+        from another `config_index` than the expected one, if that is not 0),
         DEADLINE_EXCEEDED with executed UNKNOWN.
         """
 
@@ -123,6 +128,11 @@ class Host(Protocol):
 
     async def transfer_leader(self, to: MemberId) -> MemberId:
         """Hand leadership over (leader only); 0: to the best voter. Gives the new leader."""
+
+    async def prepare_to_stop(self) -> None:
+        """Hand over partitions and leadership, and go on as an origin; ends when nothing is left.
+        The handing over goes on when nobody waits for it any more.
+        """
 
     def on_table_changed(
         self, callback: Callable[[Sequence[PartitionId]], None]

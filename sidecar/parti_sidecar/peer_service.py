@@ -19,7 +19,7 @@ from parti_shard.ids import NO_MEMBER, MemberId
 from parti_shard.router import Router
 from parti_shard.streams import INBOUND, Destination
 from parti_sidecar.admin_values import refuse
-from parti_sidecar.config_kinds import BadValueError, DialAddress, Kind, Text
+from parti_sidecar.config_kinds import LABEL, BadValueError, DialAddress, Kind
 from parti_sidecar.frames import forward_batch, forward_results
 from parti_sidecar.handshakes import ACCEPTED, accept_handshake
 from parti_sidecar.host import Applicant, Host
@@ -42,7 +42,7 @@ FORWARD = "Peer.Forward"
 SNAPSHOT = "Peer.Snapshot"
 JOIN_METHOD = "/parti.v1.Peer/Join"
 # What an applicant says of itself is held to what the settings of a member allow.
-_APPLICANT_KINDS: dict[str, Kind] = {"name": Text(253), "zone": Text(253), "address": DialAddress()}
+_APPLICANT_KINDS: dict[str, Kind] = {"name": LABEL, "zone": LABEL, "address": DialAddress()}
 
 
 class PeerService:

@@ -14,6 +14,7 @@ from parti_shard.commands import (
     Cause,
     CloseSession,
     Command,
+    DescribeMember,
     ExpireSession,
     Grant,
     Intent,
@@ -22,6 +23,7 @@ from parti_shard.commands import (
     Pin,
     Rejection,
     Release,
+    Require,
     Revoke,
     SetIntent,
     SetPolicy,
@@ -60,6 +62,8 @@ COMMAND = st.one_of(
     st.builds(SetIntent, U64, st.sampled_from(Intent)),
     st.builds(Pin, PARTITION, U64),
     st.builds(SetPolicy, POLICY),
+    st.builds(DescribeMember, U64, TEXT, U32),
+    st.builds(Require, U64),
 )
 PAIRS = st.lists(st.tuples(PARTITION, U64), max_size=5).map(tuple)
 FRAME = st.one_of(
@@ -79,7 +83,7 @@ def test_a_batch_survives(at_unix_ms: int, commands: list[Command]) -> None:
 
 def test_every_command_is_in_the_round_trip() -> None:
     drawn = {OpenSession, CloseSession, ExpireSession, Grant, Revoke, Release, SetIntent, Pin}
-    assert set(get_args(Command)) == drawn | {SetPolicy}
+    assert set(get_args(Command)) == drawn | {SetPolicy, DescribeMember, Require}
     assert len(fields(Policy)) == 10
 
 

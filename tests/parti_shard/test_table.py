@@ -11,6 +11,7 @@ from parti_shard.commands import (
     Cause,
     CloseSession,
     Command,
+    DescribeMember,
     ExpireSession,
     Grant,
     Intent,
@@ -105,6 +106,7 @@ REFUSED: list[tuple[Command, Rejection]] = [
     (CloseSession(9), Rejection.UNKNOWN_SESSION),  # type: ignore[arg-type]
     (ExpireSession(9), Rejection.UNKNOWN_SESSION),  # type: ignore[arg-type]
     (SetIntent(9, Intent.DRAIN), Rejection.UNKNOWN_MEMBER),  # type: ignore[arg-type]
+    (DescribeMember(9, "z", 1), Rejection.UNKNOWN_MEMBER),  # type: ignore[arg-type]
     (Pin(0, 9), Rejection.UNKNOWN_MEMBER),  # type: ignore[arg-type]
     (Pin(4, 1), Rejection.BAD_PARTITION),  # type: ignore[arg-type]
     (SetPolicy(Policy(voters_max=2)), Rejection.BAD_POLICY),

@@ -82,6 +82,8 @@ class FakeHost:
         self._ids = itertools.count(1)
         self._writers: dict[Destination, Callable[[], None]] = {}
         self._watchers: list[Callable[[Sequence[PartitionId]], None]] = []
+        self.preparing = 0
+        self.prepared = asyncio.Event()
         self.something = asyncio.Event()  # set with every report
         if self.table is not None:
             self.become_member(self.table)
@@ -156,7 +158,18 @@ class FakeHost:
     def address_of(self, member: MemberId) -> str:
         return self.addresses.get(member, "")
 
-    async def propose(self, command: Command) -> int:
+    @property
+    def state(self) -> str:
+        return "waiting" if self.member is None else "ready"
+
+    async def prepare_to_stop(self) -> None:
+        self.preparing += 1
+        await self.prepared.wait()
+
+    async def propose(self, command: Command, *, expected_config_index: int = 0) -> int:
+        assert self.table is not None
+        if expected_config_index not in (0, self.table.config_index):
+            raise PartiError(Failure(Reason.CONFLICT, Executed.NO, "config changed"))
         self.proposed.append(command)
         return self.on_propose(command)
 

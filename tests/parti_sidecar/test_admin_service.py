@@ -11,7 +11,7 @@ import pytest
 from parti_proto import admin_pb2, app_pb2
 from parti_raft.replica_values import RestoredState
 from parti_raft.types import ConfState, HardState, Snapshot, Term
-from parti_shard.commands import Intent, Pin, SetIntent, SetPolicy
+from parti_shard.commands import DescribeMember, Intent, Pin, SetIntent, SetPolicy
 from parti_shard.errors import Executed, Failure, PartiError, Reason
 from parti_shard.ids import NO_MEMBER, MemberId, PartitionId
 from parti_shard.member import Member, MemberSettings
@@ -154,6 +154,24 @@ async def test_bootstrap_happens_once_and_may_be_repeated() -> None:
             Reason.INVALID_ARGUMENT,
             "intent 9",
         ),
+        (
+            "SetMember",
+            admin_pb2.SetMemberRequest(member_id=99),
+            Reason.UNKNOWN_MEMBER,
+            "no member 0x63",
+        ),
+        (
+            "SetMember",
+            admin_pb2.SetMemberRequest(member_id=1, zone="a b"),
+            Reason.INVALID_ARGUMENT,
+            "zone must be printable",
+        ),
+        (
+            "SetMember",
+            admin_pb2.SetMemberRequest(member_id=1, capacity=1001),
+            Reason.INVALID_ARGUMENT,
+            "capacity must be 1 to 1000",
+        ),
         ("Move", admin_pb2.MoveRequest(partition=8), Reason.BAD_PARTITION, "0..7"),
         ("Move", admin_pb2.MoveRequest(to_member=99), Reason.UNKNOWN_MEMBER, "0x63"),
         (
@@ -202,6 +220,60 @@ async def test_changes_reach_the_leaders_log(client: Client, leader: FakeHost) -
         Pin(PartitionId(4), NO_MEMBER),
         SetPolicy(policy),
     ]
+
+
+async def test_facts_of_a_member_reach_the_leaders_log(client: Client, leader: FakeHost) -> None:
+    await client.open(
+        "Admin.SetMember", admin_pb2.SetMemberRequest(member_id=2, zone="b", capacity=300)
+    )
+    await client.open("Admin.SetMember", admin_pb2.SetMemberRequest(member_id=2))
+    assert leader.proposed == [DescribeMember(TWO, "b", 300), DescribeMember(TWO, "", 0)]
+
+
+CHANGES: list[tuple[str, Any]] = [
+    ("SetIntent", admin_pb2.SetIntentRequest(member_id=2, intent=admin_pb2.INTENT_DRAIN)),
+    ("SetMember", admin_pb2.SetMemberRequest(member_id=2, zone="b")),
+    ("Move", admin_pb2.MoveRequest(partition=3, to_member=2)),
+    ("SetPolicy", admin_pb2.SetPolicyRequest(policy=policy_message(Policy()))),
+    ("TransferLeader", admin_pb2.TransferLeaderRequest(to_member=2)),
+]
+
+
+@pytest.mark.parametrize(("name", "change"), CHANGES, ids=[name for name, _ in CHANGES])
+async def test_a_change_planned_from_old_facts_is_refused(
+    client: Client, leader: FakeHost, name: str, change: Any
+) -> None:
+    reply = await client.open("Admin.ListMembers", admin_pb2.ListMembersRequest())
+    assert leader.table is not None
+    assert reply.config_index == leader.table.config_index > 0
+    change = type(change).FromString(change.SerializeToString())
+    change.expected_config_index = reply.config_index
+    await client.open(f"Admin.{name}", change)
+    leader.leader_is = MemberId(1)
+    leader.proposed.clear()
+    change.expected_config_index = reply.config_index + 1
+    assert (await client.fails(f"Admin.{name}", change)).reason is Reason.CONFLICT
+    assert not leader.proposed
+    assert leader.leader_is == 1
+
+
+async def test_preparing_to_stop_answers_when_it_is_done(
+    client: Client, cluster: FakeCluster
+) -> None:
+    asked = [node.host for node in cluster.nodes]
+    waiting = client.open("Admin.PrepareToStop", admin_pb2.PrepareToStopRequest())
+    for host in asked:
+        host.prepared.set()
+    await waiting
+    assert sorted(host.preparing for host in asked) == [0, 1]  # only the one that was asked
+
+
+async def test_preparing_to_stop_says_in_time_what_remains(cluster: FakeCluster) -> None:
+    async with Client(cluster.nodes[0].bound.admin) as client:
+        request = admin_pb2.PrepareToStopRequest()
+        failure = await client.fails("Admin.PrepareToStop", request, timeout=0.4)
+    assert failure.reason is Reason.DEADLINE_EXCEEDED
+    assert failure.message == "not yet: it owns 1 partitions"
 
 
 async def test_what_the_table_refuses_comes_back(client: Client, leader: FakeHost) -> None:

@@ -18,7 +18,7 @@ from parti_shard.ids import NO_MEMBER, NO_SESSION, WorkerId
 from parti_shard.limits import PROTOCOL_VERSION, LeaseTimes
 from parti_shard.policy import Policy
 from parti_sidecar import driver as driver_module
-from parti_sidecar import joining
+from parti_sidecar import joining, leaving
 from parti_sidecar import outcomes as outcomes_module
 from parti_sidecar.driver import Driver, RemovedError
 from parti_sidecar.host import Admission, Applicant, PeerHandshake
@@ -348,7 +348,19 @@ async def test_leadership_is_handed_over_when_asked(
     await until(lambda: third.member is not None and third.member.is_leader)
     monkeypatch.setattr(driver_module, "OUTCOME_TIMEOUT_S", SHORT_S)
     unknown = (Reason.DEADLINE_EXCEEDED, Executed.UNKNOWN)
-    assert await refusal(third.transfer_leader(MemberId(9))) == unknown
+    world.cut = {MemberId(3)}
+    assert await refusal(third.transfer_leader(ME)) == unknown
+
+
+async def test_leadership_goes_to_voters_only_and_a_leader_has_it_already(
+    world: DriverWorld,
+) -> None:
+    run = await world.found(2)
+    conflict = (Reason.CONFLICT, Executed.NO)
+    async with asyncio.timeout(5):
+        assert await refusal(run.driver.transfer_leader(MemberId(2))) == conflict  # a learner
+        assert await refusal(run.driver.transfer_leader(NO_MEMBER)) == conflict
+        assert await run.driver.transfer_leader(ME) == ME
 
 
 async def test_watchers_hear_of_changes_until_they_leave(world: DriverWorld) -> None:
@@ -410,6 +422,59 @@ async def test_a_drain_goes_on_when_nobody_takes_over_leadership(
         await run.driver.drain()
     assert run.member.is_leader
     assert run.member.session.is_closed
+
+
+async def test_who_prepares_to_stop_gives_everything_away_and_goes_on(world: DriverWorld) -> None:
+    run = await world.found(2, 3)
+    await until(lambda: len(run.member.replica.conf_state.voters) == 3)
+    for each in world.runs.values():
+        each.member.router.attach_worker(WorkerId(1), "w", 10, 10, each.driver.now_ms())
+    await until(lambda: run.member.owns_anything)
+    assert not run.member.drained
+    session = run.member.session.session
+    async with asyncio.timeout(5):
+        await asyncio.gather(run.driver.prepare_to_stop(), run.driver.prepare_to_stop())
+    assert run.member.drained
+    assert run.driver.leader() in (2, 3)
+    assert (run.driver.state, run.driver.ready_missing()) == ("draining", ("draining",))
+    async with asyncio.timeout(1):
+        await run.driver.prepare_to_stop()
+    applied = run.member.table.applied_index
+    await until(lambda: run.member.table.applied_index > applied or run.member.session.session)
+    assert run.member.session.session == session
+    assert run.member.lease_remaining_ms(run.driver.now_ms()) > 0
+    async with asyncio.timeout(1):
+        await run.driver.drain()
+    assert run.member.session.is_closed
+
+
+async def test_a_preparation_that_nobody_waits_for_goes_on(
+    world: DriverWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = await world.found(2, 3)
+    await until(lambda: len(run.member.replica.conf_state.voters) == 3)
+    monkeypatch.setattr(driver_module, "OUTCOME_TIMEOUT_S", SHORT_S)
+    monkeypatch.setattr(leaving, "HAND_OVER_AGAIN_S", 0.01)
+    transfer = run.member.transfer_leader
+    monkeypatch.setattr(run.member, "transfer_leader", lambda _to: None)
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(3 * SHORT_S):
+            await run.driver.prepare_to_stop()
+    assert leaving.remaining(run.member) == "it leads"
+    monkeypatch.setattr(run.member, "transfer_leader", transfer)
+    await until(lambda: run.member.drained)
+
+
+async def test_with_nobody_to_take_over_nothing_is_waited_for(world: DriverWorld) -> None:
+    waiting = await world.start(9)
+    await waiting.driver.prepare_to_stop()
+    run = await world.found()
+    run.member.router.attach_worker(WorkerId(1), "w", 10, 10, run.driver.now_ms())
+    await until(lambda: run.member.owns_anything)
+    async with asyncio.timeout(5):
+        await run.driver.prepare_to_stop()
+    assert run.member.is_leader
+    assert run.member.drained
 
 
 async def test_a_failing_disk_ends_the_process_with_the_reason(world: DriverWorld) -> None:

@@ -7,7 +7,14 @@ import pytest
 from parti_shard.commands import Intent, SetIntent
 from parti_shard.ids import MemberId
 from parti_shard.policy import Policy
-from parti_sidecar.driver_views import cluster_page, raft_role, reading, ready_missing
+from parti_sidecar.driver_views import (
+    cluster_page,
+    member_state,
+    raft_role,
+    reading,
+    ready_missing,
+)
+from parti_sidecar.http_pages import ClusterPage
 from parti_sidecar.meters import TableMeter
 from tests.parti_shard.member_world import PARTITIONS, TTL_MS, A, B, C, World
 
@@ -24,9 +31,13 @@ def missing(world: World, member: MemberId) -> str:
     return ", ".join(ready_missing(world.up(member), world.clock(member)))
 
 
+def page_of(world: World, member: MemberId) -> ClusterPage:
+    return cluster_page(world.up(member), "m", member_state(world.up(member)))
+
+
 def test_a_member_of_no_cluster_shows_that_it_waits() -> None:
     assert "bootstrap this member" in ready_missing(None, 0)[0]
-    page = cluster_page(None, "me")
+    page = cluster_page(None, "me", "waiting")
     assert (page.name, page.state, page.cluster_id, page.members) == ("me", "waiting", "", ())
 
 
@@ -62,7 +73,7 @@ def test_the_page_shows_members_and_partitions(world: World) -> None:
     world.wait(lambda: set(world.served_by()) == {A}, 10_000)
     world.crash(C)
     world.wait(lambda: not world.up(A).table.members[C].session, 5_000)
-    page = cluster_page(world.up(A), "m1")
+    page = page_of(world, A)
     assert (page.state, page.cluster_id) == ("ready", "test-cluster")
     assert (page.partitions, page.partitions_free, page.partitions_revoking) == (PARTITIONS, 0, 0)
     assert page.table_index == world.up(A).table.applied_index
@@ -75,9 +86,9 @@ def test_the_page_shows_members_and_partitions(world: World) -> None:
     assert rows["m1"].address == "host-1"
     world.propose(A, "back", SetIntent(C, Intent.NONE))
     world.run(50)
-    assert cluster_page(world.up(A), "m1").members[2].state == "no session"
+    assert page_of(world, A).members[2].state == "no session"
     world.up(B).session.draining = True
-    assert cluster_page(world.up(B), "m2").state == "draining"
+    assert page_of(world, B).state == "draining"
 
 
 def test_a_reading_counts_what_is_owned_and_what_is_free(world: World) -> None:
