@@ -6,10 +6,10 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test verify unit bench format proto clean
+.PHONY: help setup demo test verify unit kube kube-up kube-down bench format proto clean
 
 help: ## Show this list
-	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
 setup: $(STAMP) ## Make the virtual environment with everything in it
 
@@ -24,7 +24,7 @@ $(STAMP): requirements/dev.txt pyproject.toml
 demo: $(STAMP) ## A real cluster on this machine: grows, drains, survives a crash, loses nothing
 	$(BIN)/python -m examples.demo
 
-test: verify unit ## All checks and all tests
+test: verify unit kube ## All checks and all tests
 
 verify: $(STAMP) ## Formatting, lint, types, walls between packages, generated code and pages
 	$(BIN)/ruff format --check .
@@ -35,8 +35,17 @@ verify: $(STAMP) ## Formatting, lint, types, walls between packages, generated c
 	$(BIN)/python tools/render_docs.py --check
 
 unit: $(STAMP) ## All tests; those of real processes alone, for they measure time
-	$(BIN)/python -m pytest -n 2 -m "not process"
+	$(BIN)/python -m pytest -n 2 -m "not process and not kube"
 	$(BIN)/python -m pytest -m process
+
+kube: $(STAMP) ## The tests that need Kubernetes: a cluster of three nodes on this machine, as root
+	$(BIN)/python -m pytest tests/kube
+
+kube-up: $(STAMP) ## A Kubernetes of three nodes on this machine, to work with by hand, as root
+	$(BIN)/python -m tests.kube.testbed up
+
+kube-down: ## Remove what kube-up made
+	$(BIN)/python -m tests.kube.testbed down
 
 bench: $(STAMP) ## Measure; prints a table and writes JSON below bench-results/
 	$(BIN)/python -m tests.bench

@@ -1,0 +1,127 @@
+"""The cluster that the tests in this folder run on: our testbed, or anybody's.
+
+`PARTI_KUBECONFIG` names a cluster that is there already. If it lies in the work folder of a
+testbed (as `make kube-up` leaves it), its nodes can be broken and images be loaded; of any other
+cluster `PARTI_KUBE_IMAGES` says which images to use.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from tests.kube.testbed import buildah, host, layout, programs
+from tests.kube.testbed.commands import TestbedError
+from tests.kube.testbed.kubectl import Kubectl
+from tests.kube.testbed.layout import Folders
+from tests.kube.testbed.testbed import Testbed
+
+GIVEN = "PARTI_KUBECONFIG"
+GIVEN_IMAGES = "PARTI_KUBE_IMAGES"
+REQUIRED = "PARTI_KUBE_REQUIRED"
+NODES = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Images:
+    """The names of parti's images on the cluster."""
+
+    sidecar: str
+    operator: str
+    demo: str
+
+
+# What the Dockerfile calls them, in the order of the fields above.
+_TARGETS = ("sidecar", "operator", "example")
+BUILT = Images(*(f"localhost/parti/{target}:test" for target in _TARGETS))
+
+
+@dataclass(frozen=True, slots=True)
+class Cluster:
+    """A cluster to test on; only of a testbed can nodes be broken."""
+
+    kubectl: Kubectl
+    testbed: Testbed | None
+
+    @property
+    def kubeconfig(self) -> Path:
+        """The administrator's kubeconfig."""
+        return self.kubectl.kubeconfig
+
+    def nodes(self) -> Testbed:
+        """The testbed below, to break nodes; the test is skipped where there is none."""
+        if self.testbed is None:
+            pytest.skip(f"nodes of the cluster that {GIVEN} names cannot be broken")
+        return self.testbed
+
+
+def cannot(reason: str, environment: Mapping[str, str] = os.environ) -> None:
+    """Skip, with one line that says why; fail where the tests are required."""
+    if environment.get(REQUIRED) == "1":
+        pytest.fail(f"{REQUIRED}=1, and {reason}", pytrace=False)
+    pytest.skip(reason)
+
+
+@contextmanager
+def cluster_for_tests(logs: Path) -> Iterator[Cluster]:
+    """The cluster that was given, or a testbed of our own; `logs` takes what it said."""
+    if given := os.environ.get(GIVEN):
+        yield _given(Path(given).resolve())
+        return
+    if reason := host.obstacle():
+        cannot(reason)
+    testbed = Testbed(layout.cache_folder() / "runs" / str(os.getpid()))
+    try:
+        testbed.up(NODES)
+        yield Cluster(testbed.kubectl, testbed)
+    finally:
+        if testbed.status() is not None:
+            testbed.save_logs(logs)
+        testbed.down()
+
+
+def _given(kubeconfig: Path) -> Cluster:
+    if not kubeconfig.is_file():
+        pytest.fail(f"{GIVEN} names {kubeconfig}, which is not there", pytrace=False)
+    if Folders(kubeconfig.parent).state.is_file():
+        testbed = Testbed(kubeconfig.parent, kept=True)
+        return Cluster(testbed.kubectl, testbed)
+    program = shutil.which("kubectl")
+    if program is None and programs.are_built():
+        program = str(programs.programs_folder() / "kubectl")
+    if program is None:
+        cannot("there is no kubectl on the PATH")
+    return Cluster(Kubectl(str(program), kubeconfig), None)
+
+
+def images_for(cluster: Cluster, environment: Mapping[str, str] = os.environ) -> Images:
+    """parti's images on the cluster: built from the Dockerfile and loaded, or as given."""
+    if cluster.testbed is None:
+        return given_images(environment.get(GIVEN_IMAGES, ""))
+    for target, name in zip(_TARGETS, _names(BUILT), strict=True):
+        buildah.build(layout.REPOSITORY, target, name)
+    cluster.testbed.load_built(_names(BUILT))
+    return BUILT
+
+
+def _names(images: Images) -> list[str]:
+    return [images.sidecar, images.operator, images.demo]
+
+
+def given_images(text: str) -> Images:
+    """Parse `sidecar=NAME,operator=NAME,demo=NAME`."""
+    if not text:
+        cannot(f"{GIVEN_IMAGES} does not say which images the given cluster has")
+    found = dict(part.split("=", 1) for part in text.split(",") if "=" in part)
+    try:
+        return Images(**found)
+    except TypeError:
+        raise TestbedError(
+            f"{GIVEN_IMAGES} must be sidecar=NAME,operator=NAME,demo=NAME, not {text!r}"
+        ) from None

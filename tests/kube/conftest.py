@@ -1,0 +1,125 @@
+"""Fixtures of the tests that need a real Kubernetes: `cluster`, `kubectl`, `namespace`, `images`.
+
+They run as an invocation of their own, `pytest -m kube`, never beside others: they measure time,
+and there is one cluster. Where none can be had they are skipped with one line that says why.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Generator, Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+
+from tests.kube.clusters import Cluster, Images, cannot, cluster_for_tests, images_for
+from tests.kube.testbed.commands import TestbedError
+from tests.kube.testbed.kubectl import Kubectl
+
+TEST_SECONDS = 180.0
+_HERE = Path(__file__).parent
+_LOG_LINES = 40
+_PODS_SHOWN = 12
+_failed = pytest.StashKey[bool]()
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what is in this folder, and keep fixtures out of the tests' time limits.
+
+    The first test's fixtures may build the programs and images, each step with its own deadline.
+    """
+    for item in items:
+        if not item.path.is_relative_to(_HERE):
+            continue
+        item.add_marker(pytest.mark.kube)
+        given = item.get_closest_marker("timeout")
+        seconds = float(given.args[0]) if given is not None and given.args else TEST_SECONDS
+        item.add_marker(pytest.mark.timeout(seconds, func_only=True), append=False)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item,
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Remember failures, so that fixtures can show the state of the cluster."""
+    report = yield
+    if report.failed:
+        item.stash[_failed] = True
+    return report
+
+
+@pytest.fixture(scope="session")
+def cluster(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Cluster]:
+    """A Kubernetes of three nodes, or the one that was given."""
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        cannot("tests of Kubernetes run alone: pytest -m kube, without xdist")
+    logs = tmp_path_factory.mktemp("kube-logs")
+    capture = request.config.pluginmanager.getplugin("capturemanager")
+    opened = cluster_for_tests(logs)
+    # The first time takes minutes: let people see how far it is.
+    with capture.global_and_fixture_disabled():
+        found = opened.__enter__()
+    try:
+        yield found
+    finally:
+        opened.__exit__(None, None, None)
+        if request.session.testsfailed:
+            with capture.global_and_fixture_disabled():
+                print(f"\nlogs of the cluster's daemons: {logs}")  # noqa: T201
+
+
+@pytest.fixture(scope="session")
+def kubectl(cluster: Cluster) -> Kubectl:
+    """kubectl for objects that have no namespace."""
+    return cluster.kubectl
+
+
+@pytest.fixture(scope="session")
+def images(cluster: Cluster, request: pytest.FixtureRequest) -> Images:
+    """parti's images, on every node."""
+    capture = request.config.pluginmanager.getplugin("capturemanager")
+    with capture.global_and_fixture_disabled():
+        return images_for(cluster)
+
+
+@pytest.fixture
+def namespace(kubectl: Kubectl, request: pytest.FixtureRequest) -> Iterator[Kubectl]:
+    """kubectl for a namespace of the test's own, which holds pods to the restricted profile."""
+    name = f"parti-{secrets.token_hex(3)}"
+    made = {
+        "apiVersion": "v1",
+        "kind": "Namespace",
+        "metadata": {
+            "name": name,
+            "labels": {"pod-security.kubernetes.io/enforce": "restricted"},
+        },
+    }
+    kubectl.apply(made)
+    scoped = kubectl.within(name)
+    yield scoped
+    if request.node.stash.get(_failed, default=False):
+        _show(scoped)
+    kubectl("delete", "namespace", name, "--wait=false")
+
+
+def _show(kubectl: Kubectl) -> None:
+    """Print what there is in a namespace, for the report of a failed test."""
+    questions = [
+        ("get", "statefulsets,pods,persistentvolumeclaims,poddisruptionbudgets", "-o", "wide"),
+        ("get", "events", "--sort-by=.lastTimestamp"),
+    ]
+    with suppress(TestbedError):
+        pods = [pod["metadata"]["name"] for pod in kubectl.items("pods")]
+        for pod in pods[:_PODS_SHOWN]:
+            tail = f"--tail={_LOG_LINES}"
+            questions.append(("logs", pod, "--all-containers", "--prefix", tail))
+    for question in questions:
+        try:
+            said = kubectl(*question)
+        except TestbedError as error:
+            said = str(error)
+        print(f"--- kubectl {' '.join(question)}\n{said}")  # noqa: T201
