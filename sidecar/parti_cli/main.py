@@ -32,6 +32,12 @@ _COMMANDS = {
     "remove": ("change", "remove", "Drain a member and take it out of the cluster."),
     "move": ("change", "move", "Move a partition to a member, or back to automatic placement."),
     "transfer-leader": ("change", "transfer_leader", "Hand Raft leadership over."),
+    "member": ("member", "member", "Set what the cluster knows of a member."),
+    "prepare-to-stop": (
+        "member",
+        "prepare_to_stop",
+        "Let a member hand over everything before its process is ended.",
+    ),
     "policy": ("policy", "policy", "Show or change how partitions are placed."),
     "bootstrap": ("policy", "bootstrap", "Make a fresh member the first of a new cluster."),
     "dev": ("dev", "dev", "A local cluster of real processes, for development."),

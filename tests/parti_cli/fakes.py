@@ -59,6 +59,8 @@ class FakeCluster(admin_pb2_grpc.AdminServicer, app_pb2_grpc.RouterServicer):
             )
             for member, name in NAMES.items()
         ]
+        self.config_index = 17
+        self.prepare_time_s = 0.0
         self.drained_after = 2  # ListMembers calls until an intended member owns nothing
         self.ends_without = 0  # the sidecar asked ends when this member is gone
         self.events: list[app_pb2.TableEvent] = []
@@ -77,7 +79,7 @@ class FakeCluster(admin_pb2_grpc.AdminServicer, app_pb2_grpc.RouterServicer):
         self._progress()
         if self.ends_without and self.ends_without not in [item.member_id for item in self.members]:
             context.abort(grpc.StatusCode.UNAVAILABLE, "connection refused")
-        return admin_pb2.ListMembersReply(members=self.members)
+        return admin_pb2.ListMembersReply(members=self.members, config_index=self.config_index)
 
     def _progress(self) -> None:
         """Drains and removals go on with every look."""
@@ -88,6 +90,21 @@ class FakeCluster(admin_pb2_grpc.AdminServicer, app_pb2_grpc.RouterServicer):
                     member.partitions_owned = 0
                     if member.intent == admin_pb2.INTENT_REMOVE:
                         self.members.remove(member)
+
+    def SetMember(self, request: Any, context: Any) -> admin_pb2.SetMemberReply:  # noqa: N802
+        self._answer(request, context)
+        for item in self.members:
+            if item.member_id == request.member_id:
+                item.set_zone = request.zone
+                item.zone = request.zone or "said"
+                item.set_capacity = request.capacity
+                item.capacity = request.capacity or 100
+        return admin_pb2.SetMemberReply()
+
+    def PrepareToStop(self, request: Any, context: Any) -> admin_pb2.PrepareToStopReply:  # noqa: N802
+        self._answer(request, context)
+        self.prepare_time_s = context.time_remaining()
+        return admin_pb2.PrepareToStopReply()
 
     def ListPartitions(self, request: Any, context: Any) -> admin_pb2.ListPartitionsReply:  # noqa: N802
         self._answer(request, context)

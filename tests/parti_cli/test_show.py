@@ -42,7 +42,8 @@ def test_members_json_has_every_documented_field(run_json: RunJson) -> None:
     first, _, last = run_json("members")
     assert set(first) == {
         "member_id", "name", "address", "zone", "role", "leader", "session", "intent", "draining",
-        "ready", "capacity", "partitions_owned", "match_index", "last_heard_ms", "version",
+        "ready", "capacity", "partitions_owned", "match_index", "caught_up", "last_heard_ms",
+        "version",
     }  # fmt: skip
     assert first["intent"] is None
     assert (first["last_heard_ms"], last["last_heard_ms"]) == (5, None)

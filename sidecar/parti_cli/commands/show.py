@@ -35,7 +35,7 @@ def stats(settings: Settings) -> None:
 
     JSON: {cluster_id, mode, partitions: {total, owned, free, revoking}, leader, members, ready,
     member: {member_id, name, version, state, raft_role, term, commit_index, applied_index, session,
-    lease_remaining_ms, worker_attached, parked_messages, in_flight_messages}}.
+    apply_lag, drained, lease_remaining_ms, worker_attached, parked_messages, in_flight_messages}}.
     """
     with settings.admin() as admin:
         status = admin.call(admin.stub.GetStatus, admin_pb2.GetStatusRequest())
@@ -79,6 +79,8 @@ def _stats_json(
         "term",
         "commit_index",
         "applied_index",
+        "apply_lag",
+        "drained",
         "session",
         "lease_remaining_ms",
         "worker_attached",
@@ -108,7 +110,7 @@ def members(settings: Settings) -> None:
     """List all members.
 
     JSON: [{member_id, name, address, zone, role, leader, session, intent, draining, ready,
-    capacity, partitions_owned, match_index, last_heard_ms, version}].
+    capacity, partitions_owned, match_index, caught_up, last_heard_ms, version}].
     """
     with settings.admin() as admin:
         everyone = list_members(admin)
@@ -134,6 +136,7 @@ def _member_json(item: admin_pb2.Member) -> dict[str, object]:
         "capacity": item.capacity,
         "partitions_owned": item.partitions_owned,
         "match_index": item.match_index,
+        "caught_up": item.caught_up,
         "last_heard_ms": item.last_heard_ms if item.last_heard_ms >= 0 else None,
         "version": item.version,
     }
