@@ -32,6 +32,7 @@ def sidecar_container(cluster: ClusterSpec) -> dict[str, Any]:
     container: dict[str, Any] = {
         "name": names.SIDECAR_CONTAINER,
         "image": sidecar.image,
+        "imagePullPolicy": sidecar.image_pull_policy,
         "command": ["parti-sidecar"],
         "restartPolicy": "Always",
         "env": [*_own_variables(cluster), *sidecar.env],
@@ -53,8 +54,6 @@ def sidecar_container(cluster: ClusterSpec) -> dict[str, Any]:
     }
     if sidecar.resources:
         container["resources"] = dict(sidecar.resources)
-    if sidecar.image_pull_policy:
-        container["imagePullPolicy"] = sidecar.image_pull_policy
     return container
 
 

@@ -121,8 +121,8 @@ def _rebalance(section: Section) -> Rebalance:
 
 def _timeouts(section: Section) -> Timeouts:
     return Timeouts(
-        drain_ms=section.duration_ms("drain", SECOND_MS, HOUR_MS),
-        handover_ms=section.duration_ms("handover", 1, HOUR_MS),
+        drain_ms=section.duration_ms("drain", SECOND_MS, HOUR_MS // 2),
+        handover_ms=section.duration_ms("handover", 1, HOUR_MS // 2),
         worker_grace_ms=section.duration_ms("workerGrace", 1, HOUR_MS),
         failure_ms=section.duration_ms("failure", SECOND_MS, DAY_MS),
     )
@@ -131,7 +131,7 @@ def _timeouts(section: Section) -> Timeouts:
 def _sidecar(section: Section, default_image: str) -> Sidecar:
     return Sidecar(
         image=_optional_text(section, "image") or default_image,
-        image_pull_policy=_optional_text(section, "imagePullPolicy"),
+        image_pull_policy=section.text("imagePullPolicy"),
         resources=section.mapping("resources"),
         env=tuple(row.value for row in section.objects("env")),
         log_level=section.text("logLevel"),

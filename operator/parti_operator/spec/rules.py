@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
+from itertools import pairwise
 from typing import Any
 
 from parti_operator import names
@@ -114,6 +115,15 @@ def _load_needs_balanced(cluster: ClusterSpec) -> list[Problem]:
     return [Problem("spec.placement.loadAware", text)]
 
 
+def _weights_are_apart(cluster: ClusterSpec) -> list[Problem]:
+    rows = sorted(cluster.placement.weights, key=lambda row: row.first)
+    return [
+        Problem("spec.placement.weights", f"give ordinal {after.first} more than one weight")
+        for before, after in pairwise(rows)
+        if after.first <= before.last
+    ]
+
+
 def _size_is_a_quantity(cluster: ClusterSpec) -> list[Problem]:
     size = cluster.storage.size
     if _SIZE.fullmatch(size):
@@ -146,6 +156,7 @@ _RULES: tuple[Rule, ...] = (
     _overtime_has_mode,
     _times_fit,
     _load_needs_balanced,
+    _weights_are_apart,
     _size_is_a_quantity,
     _variables_are_free,
     _variables_are_distinct,

@@ -69,7 +69,7 @@ def _container_problems(path: str, container: Mapping[str, Any]) -> Iterator[Pro
         yield Problem(f"{path}.name", f"{names.SIDECAR_CONTAINER} is added by the operator")
     for at, port in enumerate(_objects(container, "ports")):
         number = port.get("containerPort")
-        if number in names.SIDECAR_PORTS:
+        if number in names.SIDECAR_PORTS and port.get("protocol", "TCP") == "TCP":
             text = f"{number} is a port of the sidecar, which shares the pod's network"
             yield Problem(f"{path}.ports[{at}].containerPort", text)
     for at, mount in enumerate(_objects(container, "volumeMounts")):

@@ -54,8 +54,8 @@ class Retention(StrEnum):
 class TopologySpread(StrEnum):
     """Whether the operator asks the scheduler to spread pods over zones and nodes."""
 
-    DEFAULT = "Default"
-    DISABLED = "Disabled"
+    DEFAULT = "default"
+    DISABLED = "disabled"
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +119,7 @@ class Sidecar:
     """The sidecar's container."""
 
     image: str
-    image_pull_policy: str  # empty: as Kubernetes decides by the tag
+    image_pull_policy: str
     resources: Mapping[str, Any]
     env: tuple[Mapping[str, Any], ...]
     log_level: str
