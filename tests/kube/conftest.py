@@ -7,21 +7,17 @@ and there is one cluster. Where none can be had they are skipped with one line t
 from __future__ import annotations
 
 import os
-import secrets
 from collections.abc import Generator, Iterator
-from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
 from tests.kube.clusters import Cluster, Images, cannot, cluster_for_tests, images_for
-from tests.kube.testbed.commands import TestbedError
+from tests.kube.scratch import contents, scratch_namespace
 from tests.kube.testbed.kubectl import Kubectl
 
 TEST_SECONDS = 180.0
 _HERE = Path(__file__).parent
-_LOG_LINES = 40
-_PODS_SHOWN = 12
 _failed = pytest.StashKey[bool]()
 
 
@@ -89,37 +85,7 @@ def images(cluster: Cluster, request: pytest.FixtureRequest) -> Images:
 @pytest.fixture
 def namespace(kubectl: Kubectl, request: pytest.FixtureRequest) -> Iterator[Kubectl]:
     """kubectl for a namespace of the test's own, which holds pods to the restricted profile."""
-    name = f"parti-{secrets.token_hex(3)}"
-    made = {
-        "apiVersion": "v1",
-        "kind": "Namespace",
-        "metadata": {
-            "name": name,
-            "labels": {"pod-security.kubernetes.io/enforce": "restricted"},
-        },
-    }
-    kubectl.apply(made)
-    scoped = kubectl.within(name)
-    yield scoped
-    if request.node.stash.get(_failed, default=False):
-        _show(scoped)
-    kubectl("delete", "namespace", name, "--wait=false")
-
-
-def _show(kubectl: Kubectl) -> None:
-    """Print what there is in a namespace, for the report of a failed test."""
-    questions = [
-        ("get", "statefulsets,pods,persistentvolumeclaims,poddisruptionbudgets", "-o", "wide"),
-        ("get", "events", "--sort-by=.lastTimestamp"),
-    ]
-    with suppress(TestbedError):
-        pods = [pod["metadata"]["name"] for pod in kubectl.items("pods")]
-        for pod in pods[:_PODS_SHOWN]:
-            tail = f"--tail={_LOG_LINES}"
-            questions.append(("logs", pod, "--all-containers", "--prefix", tail))
-    for question in questions:
-        try:
-            said = kubectl(*question)
-        except TestbedError as error:
-            said = str(error)
-        print(f"--- kubectl {' '.join(question)}\n{said}")  # noqa: T201
+    with scratch_namespace(kubectl) as scoped:
+        yield scoped
+        if request.node.stash.get(_failed, default=False):
+            print(contents(scoped))  # noqa: T201
