@@ -9,13 +9,16 @@ its own words, and its tables cannot differ from the code.
 
 from __future__ import annotations
 
+import json
 import re
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import MISSING
 from pathlib import Path
+from typing import Any
 
 import click
+import yaml
 
 from parti_cli.main import root as cli_root
 from parti_shard.commands import (
@@ -40,6 +43,7 @@ from parti_sidecar.status import CODES
 ROOT = Path(__file__).resolve().parent.parent
 DOCS = ROOT / "docs"
 ERRORS_PROTO = ROOT / "proto" / "parti" / "v1" / "errors.proto"
+CRD = ROOT / "manifests" / "crd.yaml"
 HELP_COLUMNS = 100
 _SECTION = re.compile(r"(<!-- generated: ([\w-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
 _ENUM = re.compile(r"enum Reason \{(.*?)\n\}", re.DOTALL)
@@ -233,12 +237,90 @@ def partition_life() -> str:
     return "```mermaid\nstateDiagram-v2\n" + "\n".join(lines) + f"\n```\n\n{grid}"
 
 
+# --- the resource of Kubernetes ---------------------------------------------------------------
+
+
+def crd_columns() -> str:
+    """The columns of `kubectl get`."""
+    rows = (
+        (
+            f"{one['name']} (`-o wide`)" if one.get("priority") else one["name"],
+            f"`{one['jsonPath']}`",
+            one.get("description", ""),
+        )
+        for one in _crd_version()["additionalPrinterColumns"]
+    )
+    return table(("Column", "Where", "Meaning"), rows)
+
+
+def crd_fields(name: str) -> str:
+    """All fields below `spec` or `status`."""
+    rows = (
+        (f"`{path}`", _crd_type(field), _crd_default(field), field.get("description", ""))
+        for path, field in _crd_below("", _crd_schema()["properties"][name])
+        # Init containers have the fields of containers.
+        if not path.startswith("template.spec.initContainers[]")
+    )
+    return table(("Field", "Value", "Default", "Meaning"), rows)
+
+
+def crd_rules() -> str:
+    """The messages of rules that types and bounds cannot express."""
+    schema = _crd_schema()
+    nodes = [schema, *(node for _, node in _crd_below("", schema))]
+    rules = (rule for node in nodes for rule in node.get("x-kubernetes-validations", ()))
+    # Containers and init containers have the same rules.
+    return "".join(f"- {text}\n" for text in dict.fromkeys(rule["message"] for rule in rules))
+
+
+def _crd_version() -> dict[str, Any]:
+    document: dict[str, Any] = yaml.safe_load(CRD.read_text(encoding="utf-8"))
+    version: dict[str, Any] = document["spec"]["versions"][0]
+    return version
+
+
+def _crd_schema() -> dict[str, Any]:
+    schema: dict[str, Any] = _crd_version()["schema"]["openAPIV3Schema"]
+    return schema
+
+
+def _crd_below(path: str, schema: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
+    item = schema.get("items", {})
+    for name, field in {**schema.get("properties", {}), **item.get("properties", {})}.items():
+        inner = f"{path}.{name}" if path else name
+        yield inner, field
+        yield from _crd_below(f"{inner}[]" if "items" in field else inner, field)
+
+
+def _crd_type(field: dict[str, Any]) -> str:
+    if "enum" in field:
+        return " or ".join(f"`{value}`" for value in field["enum"])
+    if "minimum" in field and "maximum" in field:
+        return f"{field['minimum']} to {field['maximum']}"
+    if "items" in field:
+        return f"list of {field['items'].get('type', 'value')}s"
+    if "additionalProperties" in field:
+        return "names and values"
+    return str(field.get("type", "any"))
+
+
+def _crd_default(field: dict[str, Any]) -> str:
+    default = field.get("default", {})
+    if default == {}:
+        return ""  # an object whose fields have defaults of their own
+    return f"`{default if isinstance(default, str) else json.dumps(default)}`"
+
+
 # --- pages ------------------------------------------------------------------------------------
 
 SECTIONS: dict[str, Callable[[], str]] = {
     "settings": settings,
     "metrics": metrics,
     "commands": commands,
+    "crd-columns": crd_columns,
+    "crd-rules": crd_rules,
+    "crd-spec": lambda: crd_fields("spec"),
+    "crd-status": lambda: crd_fields("status"),
     "errors": errors,
     "partition-life": partition_life,
 }
