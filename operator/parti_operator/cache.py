@@ -76,6 +76,10 @@ class Cache:
         if self._put(kind, object_):
             self.told[kind.plural] += 1
 
+    def learn(self, kind: Kind, object_: Object) -> None:
+        """Somebody here has just written the object."""
+        self._put(kind, object_)
+
     def remove(self, kind: Kind, object_: Object) -> None:
         """A watch tells that an object is gone; a namesake that came later stays."""
         place = _place_of(object_)
