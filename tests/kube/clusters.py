@@ -16,8 +16,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.kube.testbed import buildah, host, layout, programs
-from tests.kube.testbed.commands import TestbedError
+from tests.kube import parti_images
+from tests.kube.parti_images import Images
+from tests.kube.testbed import host, layout, programs
 from tests.kube.testbed.kubectl import Kubectl
 from tests.kube.testbed.layout import Folders
 from tests.kube.testbed.testbed import Testbed
@@ -26,20 +27,6 @@ GIVEN = "PARTI_KUBECONFIG"
 GIVEN_IMAGES = "PARTI_KUBE_IMAGES"
 REQUIRED = "PARTI_KUBE_REQUIRED"
 NODES = 3
-
-
-@dataclass(frozen=True, slots=True)
-class Images:
-    """The names of parti's images on the cluster."""
-
-    sidecar: str
-    operator: str
-    demo: str
-
-
-# What the Dockerfile calls them, in the order of the fields above.
-_TARGETS = ("sidecar", "operator", "example")
-BUILT = Images(*(f"localhost/parti/{target}:test" for target in _TARGETS))
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,26 +89,9 @@ def _given(kubeconfig: Path) -> Cluster:
 
 def images_for(cluster: Cluster, environment: Mapping[str, str] = os.environ) -> Images:
     """parti's images on the cluster: built from the Dockerfile and loaded, or as given."""
-    if cluster.testbed is None:
-        return given_images(environment.get(GIVEN_IMAGES, ""))
-    for target, name in zip(_TARGETS, _names(BUILT), strict=True):
-        buildah.build(layout.REPOSITORY, target, name)
-    cluster.testbed.load_built(_names(BUILT))
-    return BUILT
-
-
-def _names(images: Images) -> list[str]:
-    return [images.sidecar, images.operator, images.demo]
-
-
-def given_images(text: str) -> Images:
-    """Parse `sidecar=NAME,operator=NAME,demo=NAME`."""
-    if not text:
+    if cluster.testbed is not None:
+        return parti_images.build_and_load(cluster.testbed)
+    given = environment.get(GIVEN_IMAGES, "")
+    if not given:
         cannot(f"{GIVEN_IMAGES} does not say which images the given cluster has")
-    found = dict(part.split("=", 1) for part in text.split(",") if "=" in part)
-    try:
-        return Images(**found)
-    except TypeError:
-        raise TestbedError(
-            f"{GIVEN_IMAGES} must be sidecar=NAME,operator=NAME,demo=NAME, not {text!r}"
-        ) from None
+    return parti_images.parse(given)

@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.kube.clusters import Cluster, Images, cannot, cluster_for_tests, images_for
+from tests.kube.clusters import Cluster, cannot, cluster_for_tests, images_for
+from tests.kube.parti_images import Images
 from tests.kube.scratch import contents, scratch_namespace
 from tests.kube.testbed.kubectl import Kubectl
 

@@ -37,6 +37,14 @@ def mounted() -> list[Path]:
     return roots
 
 
+def writable() -> bool:
+    """Whether groups can be made here; in many containers the trees are read-only."""
+    try:
+        return all(os.access(root, os.W_OK) for root in mounted())
+    except TestbedError:
+        return False
+
+
 def make(group: str) -> None:
     """Make a group everywhere: the kubelet refuses a root that one hierarchy lacks."""
     for root in mounted():

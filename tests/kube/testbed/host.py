@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.kube.testbed import layout, programs
+from tests.kube.testbed import cgroups, layout, programs
 from tests.kube.testbed.commands import TestbedError, run, say, succeeds
 
 CNI_FOLDERS = (Path("/usr/lib/cni"), Path("/opt/cni/bin"))
@@ -19,6 +19,13 @@ INOTIFY_INSTANCES = 1024
 _DEBIAN_KEYS = "/usr/share/keyrings/debian-archive-keyring.gpg"
 # A machine has a /var and a /run of its own, so nothing it reads may lie there.
 _HIDDEN = (Path("/var"), Path("/run"))
+_NAMESPACES = ("--mount", "--net", "--pid", "--fork", "--uts", "--ipc")
+# What a machine does first, tried in namespaces that end with it.
+_PROBE = """
+mount -t tmpfs tmpfs /mnt
+mkdir /mnt/lower /mnt/upper /mnt/work /mnt/merged
+mount -t overlay -o lowerdir=/mnt/lower,upperdir=/mnt/upper,workdir=/mnt/work overlay /mnt/merged
+"""
 _INOTIFY = "fs/inotify/max_user_instances"
 # The kubelet writes these for the whole host; the last `down` puts the old values back.
 TOUCHED_SETTINGS = (
@@ -90,8 +97,10 @@ def obstacle() -> str:
         return "the testbed's programs are not built, and there is no Go to build them with"
     if (packages := missing_packages()) and not shutil.which("apt-get"):
         return f"the testbed lacks the packages {', '.join(packages)}, and there is no apt-get"
-    if not succeeds(["unshare", "--mount", "--net", "--pid", "--fork", "--uts", "--ipc", "true"]):
-        return "the testbed needs namespaces, which this machine refuses even to root"
+    if not cgroups.writable():
+        return "the testbed needs cgroups it can write to, and this machine has none"
+    if not succeeds(["unshare", *_NAMESPACES, "sh", "-e", "-c", _PROBE]):
+        return "the testbed needs namespaces and overlay mounts, which this machine refuses"
     return ""
 
 
