@@ -1,4 +1,4 @@
-"""The children of the two samples as YAML, checked in: what a change of the code does to clusters.
+"""The children of the samples as YAML, checked in: what a change of the code does to clusters.
 
 `python -m tests.parti_operator.children.golden` writes them anew; the difference is for reviewers.
 """
@@ -17,10 +17,25 @@ FOLDER = Path(__file__).parent / "golden"
 SAMPLES = {"minimal": samples.minimal, "full": samples.full, "ephemeral": samples.ephemeral}
 
 
+class _Dumper(yaml.SafeDumper):
+    """For readers: no references between objects, and texts of several lines as they are."""
+
+    def ignore_aliases(self, data: object) -> bool:
+        return True
+
+
+def _text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
+    style = "|" if "\n" in text else None
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=style)
+
+
+_Dumper.add_representer(str, _text)
+
+
 def rendered(cluster: ClusterSpec) -> str:
     """All children as one YAML file."""
     wanted = children(cluster, replicas=cluster.replicas, optional_kinds={"PodMonitor"})
-    return yaml.safe_dump_all(wanted, sort_keys=False, width=100)
+    return yaml.dump_all(wanted, Dumper=_Dumper, sort_keys=False, width=100)
 
 
 def path(sample: str) -> Path:
