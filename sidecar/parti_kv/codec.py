@@ -7,7 +7,7 @@ member must never apply half an entry, since the others would apply the whole.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from struct import Struct
 from typing import Any, Final
 
@@ -31,7 +31,7 @@ from parti_kv.limits import (
     VALUE_BYTES_MAX,
 )
 from parti_kv.packing import Reader, pack_column
-from parti_kv.txn import Txn, decode_txn, encode_txn, txn_bytes
+from parti_kv.txn import Txn, decode_txn, encode_txn
 from parti_kv.values import NO_SESSION, SessionId
 
 MARK: Final = 0x4B  # the first byte of every command of the store
@@ -45,11 +45,11 @@ _OPEN_FIELDS = Struct("<QQQI")
 _CLOSE_FIELDS = Struct("<QQQ")
 _ONE = Struct("<Q")
 _KNOWN_OPS = frozenset(Op)
-_LOCK_OPS = bytes((Op.ACQUIRE, Op.RELEASE))
+_LOCK_OPS = frozenset({Op.ACQUIRE, Op.RELEASE})
 
 
 def encode_command(command: Command) -> bytes:
-    """Return the bytes of one command."""
+    """Return the bytes of one command; `MalformedKvError` if no member would take it."""
     kind, encoder = _ENCODERS[type(command)]
     return _HEAD.pack(MARK, FORMAT_VERSION, kind) + encoder(command)
 
@@ -71,18 +71,16 @@ def is_kv(command: bytes) -> bool:
     return bool(command) and command[0] == MARK
 
 
-def writes_bytes(writes: Writes) -> int:
-    """The bytes of keys, values and transactions, which `BATCH_BYTES_MAX` bounds."""
-    size_bytes = sum(map(len, writes.keys)) + sum(map(len, writes.values))
-    return size_bytes + sum(txn_bytes(txn) for txn in writes.txns.values())
-
-
 def _encode_writes(writes: Writes) -> bytes:
-    count = len(writes.ops)
-    assert count <= BATCH_OPS_MAX, count
     values: list[bytes] = list(writes.values)
     for position, txn in writes.txns.items():
         values[position] = encode_txn(txn)
+        decode_txn(values[position])
+    key_lengths, value_lengths = list(map(len, writes.keys)), list(map(len, values))
+    count = len(writes.ops)
+    assert all(len(column) == count for column in (key_lengths, value_lengths, writes.expects))
+    _check_sizes(count, key_lengths, value_lengths)
+    _check_writes(writes, key_lengths, value_lengths)
     return b"".join(
         (
             _WRITES_FIELDS.pack(
@@ -91,8 +89,8 @@ def _encode_writes(writes: Writes) -> bytes:
             bytes(writes.ops),
             pack_column("Q", writes.seqs),
             pack_column("Q", writes.expects),
-            pack_column("H", list(map(len, writes.keys))),
-            pack_column("I", list(map(len, values))),
+            pack_column("H", key_lengths),
+            pack_column("I", value_lengths),
             *writes.keys,
             *values,
         )
@@ -101,20 +99,17 @@ def _encode_writes(writes: Writes) -> bytes:
 
 def _decode_writes(reader: Reader) -> Writes:
     origin, request, session, acknowledged_below, count = reader.fields(_WRITES_FIELDS)
-    if count > BATCH_OPS_MAX:
-        raise MalformedKvError(f"a batch of {count} writes, the limit is {BATCH_OPS_MAX}")
+    _check_sizes(count, (), ())
     ops = reader.take(count)
     seqs = reader.column("Q", count)
     expects = reader.column("Q", count)
     key_lengths = reader.column("H", count)
     value_lengths = reader.column("I", count)
-    if sum(key_lengths) + sum(value_lengths) > BATCH_BYTES_MAX:
-        raise MalformedKvError(f"a batch of more than {BATCH_BYTES_MAX} bytes")
-    keys, values = reader.slices(key_lengths), reader.slices(value_lengths)
+    _check_sizes(count, key_lengths, value_lengths)
     writes = Writes(
         ops=ops,
-        keys=keys,
-        values=values,
+        keys=reader.slices(key_lengths),
+        values=reader.slices(value_lengths),
         expects=expects,
         seqs=seqs,
         session=SessionId(session),
@@ -122,27 +117,39 @@ def _decode_writes(reader: Reader) -> Writes:
         origin=origin,
         request=request,
     )
+    if Op.TXN in ops:
+        _read_txns(writes)
     _check_writes(writes, key_lengths, value_lengths)
     return writes
 
 
-def _check_writes(
-    writes: Writes, key_lengths: tuple[int, ...], value_lengths: tuple[int, ...]
-) -> None:
-    """Check what makes sense of single writes, and read the transactions."""
-    ops = writes.ops
-    if not set(ops) <= _KNOWN_OPS:
-        raise MalformedKvError("a write of an unknown kind")
+def _check_sizes(count: int, key_lengths: Sequence[int], value_lengths: Sequence[int]) -> None:
+    if count > BATCH_OPS_MAX:
+        raise MalformedKvError(f"a batch of {count} writes, the limit is {BATCH_OPS_MAX}")
     if max(key_lengths, default=0) > KEY_BYTES_MAX:
         raise MalformedKvError(f"a key of more than {KEY_BYTES_MAX} bytes")
-    if writes.session == NO_SESSION and any(op in _LOCK_OPS for op in set(ops)):
+    if sum(key_lengths) + sum(value_lengths) > BATCH_BYTES_MAX:
+        raise MalformedKvError(f"a batch of more than {BATCH_BYTES_MAX} bytes")
+
+
+def _check_writes(writes: Writes, key_lengths: Sequence[int], value_lengths: Sequence[int]) -> None:
+    """Refuse single writes that make no sense: before they enter the log, and when applied."""
+    kinds = set(writes.ops)
+    if not kinds <= _KNOWN_OPS:
+        raise MalformedKvError("a write of an unknown kind")
+    if writes.session == NO_SESSION and not kinds.isdisjoint(_LOCK_OPS):
         raise MalformedKvError("a lock without a session")
-    if Op.TXN in ops:
-        _read_txns(writes)
-    elif min(key_lengths, default=1) == 0:
+    txns = writes.txns
+    if (txns or Op.TXN in kinds) and txns.keys() != {
+        position for position, op in enumerate(writes.ops) if op == Op.TXN
+    }:
+        raise MalformedKvError("a transaction without its content")
+    if min(key_lengths, default=1) == 0 and not all(
+        length or position in txns for position, length in enumerate(key_lengths)
+    ):
         raise MalformedKvError("an empty key")
     if max(value_lengths, default=0) > VALUE_BYTES_MAX and not all(
-        position in writes.txns or length <= VALUE_BYTES_MAX
+        length <= VALUE_BYTES_MAX or position in txns
         for position, length in enumerate(value_lengths)
     ):
         raise MalformedKvError(f"a value of more than {VALUE_BYTES_MAX} bytes")
@@ -152,23 +159,29 @@ def _read_txns(writes: Writes) -> None:
     values: list[bytes] = list(writes.values)
     txns: dict[int, Txn] = {}
     for position, op in enumerate(writes.ops):
-        if (op == Op.TXN) == bool(writes.keys[position]):
-            raise MalformedKvError("a transaction with a key, or a write without one")
         if op == Op.TXN:
+            if writes.keys[position]:
+                raise MalformedKvError("a transaction with a key")
             txns[position] = decode_txn(values[position])
             values[position] = b""
     writes.values, writes.txns = values, txns
 
 
 def _encode_open(command: OpenSession) -> bytes:
+    _check_ttl(command.ttl_ms)
     return _OPEN_FIELDS.pack(command.origin, command.request, command.nonce, command.ttl_ms)
 
 
 def _decode_open(reader: Reader) -> OpenSession:
     origin, request, nonce, ttl_ms = reader.fields(_OPEN_FIELDS)
-    if not SESSION_TTL_MS_MIN <= ttl_ms <= SESSION_TTL_MS_MAX:
-        raise MalformedKvError(f"a session with a TTL of {ttl_ms} ms")
+    _check_ttl(ttl_ms)
     return OpenSession(nonce, ttl_ms, origin, request)
+
+
+def _check_ttl(ttl_ms: int) -> None:
+    if not SESSION_TTL_MS_MIN <= ttl_ms <= SESSION_TTL_MS_MAX:
+        limits = f"{SESSION_TTL_MS_MIN} to {SESSION_TTL_MS_MAX}"
+        raise MalformedKvError(f"a session with a TTL of {ttl_ms} ms, it may be {limits}")
 
 
 def _decode_close(reader: Reader) -> CloseSession:

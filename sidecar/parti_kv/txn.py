@@ -5,7 +5,7 @@ Operations of a branch see what those before them did. Nothing counts if a limit
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 from struct import Struct
@@ -13,7 +13,7 @@ from typing import NamedTuple, TypeVar
 
 from parti_kv.errors import MalformedKvError
 from parti_kv.limits import COMPARES_MAX, KEY_BYTES_MAX, TXN_OPS_MAX, VALUE_BYTES_MAX
-from parti_kv.packing import BLOB_LENGTH, Reader, pack_blob
+from parti_kv.packing import Reader, pack_blob
 from parti_kv.values import NO_REVISION, Record, Revision
 
 
@@ -89,8 +89,6 @@ _COMPARE = Struct("<BBQ")
 _COUNT = Struct("<H")
 _FLAG = Struct("<B")
 _ACTION_RESULT = Struct("<BQ")
-_COMPARE_SIZES = _COMPARE.size + 2 * BLOB_LENGTH.size
-_ACTION_SIZES = _FLAG.size + 2 * BLOB_LENGTH.size
 
 Item = TypeVar("Item")
 EnumT = TypeVar("EnumT", bound=IntEnum)
@@ -119,15 +117,13 @@ def _relates(left: int | bytes, relation: Relation, right: int | bytes) -> bool:
 
 
 def encode_txn(txn: Txn) -> bytes:
-    """Return the bytes of a transaction."""
-    assert len(txn.compares) <= COMPARES_MAX, len(txn.compares)
-    parts = [_COUNT.pack(len(txn.compares))]
+    """Return the bytes of a transaction; `MalformedKvError` if it has too many parts."""
+    parts = [_pack_count(txn.compares, COMPARES_MAX)]
     for compare in txn.compares:
         parts.append(_COMPARE.pack(compare.target, compare.relation, compare.number))
         parts += (pack_blob(compare.key), pack_blob(compare.value))
     for branch in (txn.then, txn.otherwise):
-        assert len(branch) <= TXN_OPS_MAX, len(branch)
-        parts.append(_COUNT.pack(len(branch)))
+        parts.append(_pack_count(branch, TXN_OPS_MAX))
         for action in branch:
             parts += (_FLAG.pack(action.op), pack_blob(action.key), pack_blob(action.value))
     return b"".join(parts)
@@ -141,17 +137,6 @@ def decode_txn(data: bytes) -> Txn:
     otherwise = _many(reader, TXN_OPS_MAX, _read_action)
     reader.end()
     return Txn(compares, then, otherwise)
-
-
-def txn_bytes(txn: Txn) -> int:
-    """How many bytes `encode_txn` gives."""
-    size_bytes = 3 * _COUNT.size
-    for compare in txn.compares:
-        size_bytes += _COMPARE_SIZES + len(compare.key) + len(compare.value)
-    for branch in (txn.then, txn.otherwise):
-        for action in branch:
-            size_bytes += _ACTION_SIZES + len(action.key) + len(action.value)
-    return size_bytes
 
 
 def encode_txn_result(result: TxnResult) -> bytes:
@@ -174,9 +159,18 @@ def decode_txn_result(data: bytes) -> TxnResult:
 
 def _many(reader: Reader, limit: int, read: Callable[[Reader], Item]) -> tuple[Item, ...]:
     (count,) = reader.fields(_COUNT)
+    _check_count(count, limit)
+    return tuple(read(reader) for _ in range(count))
+
+
+def _pack_count(parts: Sequence[object], limit: int) -> bytes:
+    _check_count(len(parts), limit)
+    return _COUNT.pack(len(parts))
+
+
+def _check_count(count: int, limit: int) -> None:
     if count > limit:
         raise MalformedKvError(f"{count} parts of a transaction, the limit is {limit}")
-    return tuple(read(reader) for _ in range(count))
 
 
 def _read_compare(reader: Reader) -> Compare:

@@ -152,7 +152,7 @@ class Replica:
     def propose(self, tag: Tag, command: bytes) -> None:
         """Ask for a command to be committed and applied; the outcome comes with a turn."""
         limits = self.limits
-        if len(command) > limits.entry_bytes_max:
+        if len(command) > limits.command_bytes_max:
             self._out.dropped.append((tag, Drop.TOO_LARGE))
         elif (
             len(self._waiting) >= limits.waiting_commands_max

@@ -49,7 +49,8 @@ class ReplicaLimits:
 
     election_ticks: int = 10
     heartbeat_ticks: int = 2
-    entry_bytes_max: int = 256 << 10
+    command_bytes_max: int = 4 << 20
+    entry_bytes_max: int = 256 << 10  # one larger command gets an entry of its own
     entry_commands_max: int = 4_096
     entries_in_flight_max: int = 3  # proposed by this leader and not yet applied
     waiting_commands_max: int = 65_536

@@ -42,6 +42,8 @@ class Effects:
     applied: list[tuple[Hashable, object]] = field(default_factory=list)
     failed: list[tuple[Hashable, Failure]] = field(default_factory=list)
     reads: list[tuple[Hashable, LogIndex]] = field(default_factory=list)
+    store_changed: bool = False  # the key-value store has another revision
+    locks_changed: list[bytes] = field(default_factory=list)
     changed: list[PartitionId] = field(default_factory=list)
     events: list[Event] = field(default_factory=list)
     members_gone: list[MemberId] = field(default_factory=list)

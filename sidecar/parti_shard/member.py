@@ -15,27 +15,31 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field
 
+from parti_kv.limits import STORE_BYTES_MAX
+from parti_kv.store import KvStore
 from parti_raft.codec import MalformedMessageError, decode_message, encode_message
 from parti_raft.confchange import ChangeType, ConfChangeV2, SingleChange
 from parti_raft.replica import Replica
 from parti_raft.replica_values import Drop, PersistJob, ReplicaLimits, RestoredState, Turn
 from parti_raft.types import Message, MessageType
+from parti_shard.cluster_machine import ClusterMachine
 from parti_shard.codec import encode_member
 from parti_shard.commands import NewMember, Rejection
 from parti_shard.coordinator import Coordinator
 from parti_shard.effects import Effects, Event
 from parti_shard.errors import Executed, Failure, MalformedFrameError, Reason
 from parti_shard.ids import NO_MEMBER, NO_SESSION, MemberId
+from parti_shard.kv_access import KvAccess, KvCommandTag, KvRoundTag, check_kv_frame
 from parti_shard.leadership import Leadership, OwnTag, RoundTag, check_said
 from parti_shard.lease import RenewAck, RenewRefusal
 from parti_shard.limits import RouterLimits
-from parti_shard.machine import TableMachine
 from parti_shard.own_session import OwnSession, Profile
 from parti_shard.router import Router
 from parti_shard.standing import Report
 from parti_shard.table import Table
 from parti_shard.wire import (
     Frame,
+    KvFrame,
     Propose,
     Renew,
     RenewRefused,
@@ -64,6 +68,7 @@ class MemberSettings:
     router: RouterLimits = field(default_factory=RouterLimits)
     replica: ReplicaLimits = field(default_factory=ReplicaLimits)
     available_for_ms: int = 0  # mode Available: admit so long after the lease; gives up G1
+    store_bytes_max: int = STORE_BYTES_MAX  # what the key-value store may hold, if it leads
 
 
 class Member:
@@ -81,17 +86,27 @@ class Member:
     ) -> None:
         self.me = me
         self.table = Table.empty()
-        self.replica = Replica(
-            me, TableMachine(self.table), settings.replica, restored, random_timeout
-        )
+        self.store = KvStore()
+        machine = ClusterMachine(self.table, self.store, nonce)
+        self.replica = Replica(me, machine, settings.replica, restored, random_timeout)
         self.router = Router(me, self.table, settings.router)
         self.session = OwnSession(me, settings.profile, nonce)
         self.leadership = Leadership(self.table, self.replica, self._say, wall_unix_ms)
+        self.kv = KvAccess(
+            me,
+            self.store,
+            machine,
+            self.replica,
+            self._say,
+            origin=nonce,
+            bytes_max=settings.store_bytes_max,
+        )
         self.leader_changes = 0
         self._available_for_ms = settings.available_for_ms
         self._wall_unix_ms = wall_unix_ms
         self._effects = Effects()
         self._own_frames: list[Frame] = []  # what this member says to itself
+        self._revision_told = self.store.revision
         self._leader_seen = NO_MEMBER
         self._voters_asked = 0
         self._lease_told = (self.session.session, 0)
@@ -152,6 +167,7 @@ class Member:
         self.replica.tick()
         self.router.tick(now_ms)
         self.leadership.tick()
+        self.kv.tick(now_ms)
 
     def receive(
         self, sender: MemberId, raft: Sequence[bytes], session: Sequence[bytes], now_ms: int
@@ -213,6 +229,7 @@ class Member:
         else:
             raise AssertionError("a turn does not end")
         effects, self._effects = self._effects, Effects()
+        self._tell_store(effects)
         return effects
 
     def check_invariants(self, now_ms: int) -> None:
@@ -222,6 +239,19 @@ class Member:
         self.coordinator.check_invariants()
         self.router.check_invariants(now_ms)
         self.replica.raw.check_invariants()
+        self.kv.check_invariants()
+
+    def _tell_store(self, effects: Effects) -> None:
+        """What the turn has brought to those who asked the store, or watch it."""
+        if self.store.revision != self._revision_told:
+            self._revision_told = self.store.revision
+            effects.store_changed = True
+        effects.locks_changed = self.store.locks.take_changed()
+        news = self.kv.take_news()
+        if news is not None:
+            effects.applied.extend(news.answered)
+            effects.reads.extend(news.readable)
+            effects.failed.extend(news.failed)
 
     def _speak(self, now_ms: int) -> None:
         """Say what is due to whoever listens."""
@@ -282,6 +312,8 @@ class Member:
             self._tell_lease(now_ms)
             if isinstance(frame, RenewRefused) and frame.reason is RenewRefusal.UNKNOWN_MEMBER:
                 self._effects.removed = True
+        elif isinstance(frame, KvFrame):
+            self.kv.receive(sender, frame, now_ms)
         elif frame.reason is Reason.UNKNOWN_MEMBER:
             # The leader's table is complete: this member was taken out and is told nothing more.
             self._effects.removed = True
@@ -317,35 +349,41 @@ class Member:
             if isinstance(tag, RoundTag):
                 self.leadership.round_confirmed(tag, index, now_ms)
             else:
-                effects.reads.append((tag, index))
-        return self._take_outcomes(turn) or moved
+                assert isinstance(tag, KvRoundTag), tag
+                self.kv.read_confirmed(tag, index)
+        moved |= self._take_outcomes(turn, now_ms)
+        self.kv.follow(now_ms)
+        return moved
 
-    def _take_outcomes(self, turn: Turn) -> bool:
+    def _take_outcomes(self, turn: Turn, now_ms: int) -> bool:
         own = False
         for tag, value in turn.applied:
             if isinstance(tag, OwnTag):
                 own = True
                 self.leadership.applied(tag, value)
-            else:
+            elif not isinstance(tag, KvCommandTag):  # the machine keeps the store's answers
                 self._effects.applied.append((tag, value))
         for tag, why in turn.dropped:
-            own |= self._fail(tag, Failure(_DROPS[why], Executed.NO, why.value))
+            own |= self._fail(tag, Failure(_DROPS[why], Executed.NO, why.value), now_ms)
         for tag in turn.unknown:
             failure = Failure(Reason.CONNECTION_LOST, Executed.UNKNOWN, "the outcome is not known")
-            own |= self._fail(tag, failure)
+            own |= self._fail(tag, failure, now_ms)
         for tag in turn.reads_dropped:
             if isinstance(tag, RoundTag):
                 self.leadership.round_lost(tag)
             else:
-                failure = Failure(Reason.NO_LEADER, Executed.NO, "no majority confirmed the read")
-                self._effects.failed.append((tag, failure))
+                assert isinstance(tag, KvRoundTag), tag
+                self.kv.read_dropped(tag)
         return own
 
-    def _fail(self, tag: Hashable, failure: Failure) -> bool:
+    def _fail(self, tag: Hashable, failure: Failure, now_ms: int) -> bool:
         if isinstance(tag, OwnTag):
             self.leadership.not_applied(tag, failure)
             return True
-        self._effects.failed.append((tag, failure))
+        if isinstance(tag, KvCommandTag):
+            self.kv.dropped(tag, failure, now_ms)
+        else:
+            self._effects.failed.append((tag, failure))
         return False
 
     def _follow(self, now_ms: int) -> bool:
@@ -419,6 +457,8 @@ def _checked_frame(sender: MemberId, data: bytes) -> Frame:
     frame = decode_frame(data)
     if isinstance(frame, Renew | Propose):
         check_said(sender, frame)
+    elif isinstance(frame, KvFrame):
+        check_kv_frame(frame)
     return frame
 
 

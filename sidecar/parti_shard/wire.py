@@ -14,6 +14,20 @@ from typing import Any, TypeAlias
 from parti_shard.commands import Rejection
 from parti_shard.errors import MalformedFrameError, Reason
 from parti_shard.ids import Epoch, LogIndex, MemberId, PartitionId, SessionId
+from parti_shard.kv_frames import (
+    KvKeep,
+    KvKept,
+    KvPropose,
+    KvRefused,
+    decode_keep,
+    decode_kept,
+    decode_propose,
+    decode_refused,
+    encode_keep,
+    encode_kept,
+    encode_propose,
+    encode_refused,
+)
 from parti_shard.lease import RenewAck, RenewRefusal
 from parti_shard.limits import PARTITIONS_MAX
 from parti_shard.packing import Reader, read_enum, read_flag
@@ -67,9 +81,11 @@ class Proposed:
     index: LogIndex = LogIndex(0)
 
 
-Frame: TypeAlias = Renew | RenewAck | RenewRefused | Propose | Proposed
+KvFrame: TypeAlias = KvPropose | KvRefused | KvKeep | KvKept
+Frame: TypeAlias = Renew | RenewAck | RenewRefused | Propose | Proposed | KvFrame
 
 _RENEW, _ACK, _REFUSED, _PROPOSE, _PROPOSED = range(1, 6)
+_KV_PROPOSE, _KV_REFUSED, _KV_KEEP, _KV_KEPT = range(6, 10)
 _HEAD = Struct("<BB")
 _RENEW_FIELDS = Struct("<QQQQQBBII")
 _ACK_FIELDS = Struct("<QQQ")
@@ -194,6 +210,10 @@ _ENCODERS: dict[type[Frame], tuple[int, Callable[[Any], bytes]]] = {
     RenewRefused: (_REFUSED, _encode_refused),
     Propose: (_PROPOSE, _encode_propose),
     Proposed: (_PROPOSED, _encode_proposed),
+    KvPropose: (_KV_PROPOSE, encode_propose),
+    KvRefused: (_KV_REFUSED, encode_refused),
+    KvKeep: (_KV_KEEP, encode_keep),
+    KvKept: (_KV_KEPT, encode_kept),
 }
 
 _DECODERS: dict[int, Callable[[Reader], Frame]] = {
@@ -202,4 +222,8 @@ _DECODERS: dict[int, Callable[[Reader], Frame]] = {
     _REFUSED: _decode_refused,
     _PROPOSE: _decode_propose,
     _PROPOSED: _decode_proposed,
+    _KV_PROPOSE: decode_propose,
+    _KV_REFUSED: decode_refused,
+    _KV_KEEP: decode_keep,
+    _KV_KEPT: decode_kept,
 }

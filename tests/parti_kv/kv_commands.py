@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TypeAlias
+
 from parti_kv.codec import encode_command
 from parti_kv.commands import (
     ANY_REVISION,
@@ -16,9 +18,11 @@ from parti_kv.store import KvStore
 from parti_kv.txn import Txn, TxnResult, decode_txn_result
 from parti_kv.values import Answers, SessionId, Status
 
+Item: TypeAlias = tuple[Op, bytes, bytes, int]
+
 
 def writes(
-    *items: tuple[Op, bytes, bytes, int],
+    *items: Item,
     session: int = 0,
     seqs: tuple[int, ...] = (),
     acknowledged_below: int = 0,
@@ -34,21 +38,19 @@ def writes(
     )
 
 
-def put(key: bytes, value: bytes, expect: int = ANY_REVISION) -> tuple[Op, bytes, bytes, int]:
+def put(key: bytes, value: bytes, expect: int = ANY_REVISION) -> Item:
     return Op.PUT, key, value, expect
 
 
-def delete(key: bytes, expect: int = ANY_REVISION) -> tuple[Op, bytes, bytes, int]:
+def delete(key: bytes, expect: int = ANY_REVISION) -> Item:
     return Op.DELETE, key, b"", expect
 
 
-def acquire(
-    name: bytes, value: bytes = b"", expect: int = ANY_REVISION
-) -> tuple[Op, bytes, bytes, int]:
+def acquire(name: bytes, value: bytes = b"", expect: int = ANY_REVISION) -> Item:
     return Op.ACQUIRE, name, value, expect
 
 
-def release(name: bytes) -> tuple[Op, bytes, bytes, int]:
+def release(name: bytes) -> Item:
     return Op.RELEASE, name, b"", ANY_REVISION
 
 
@@ -58,9 +60,7 @@ def apply(store: KvStore, command: Command) -> Answers:
     return Answers([], []) if applied is None else applied[2]
 
 
-def do(
-    store: KvStore, item: tuple[Op, bytes, bytes, int], session: int = 0, seq: int = 0
-) -> tuple[Status, int]:
+def do(store: KvStore, item: Item, session: int = 0, seq: int = 0) -> tuple[Status, int]:
     answers = apply(store, writes(item, session=session, seqs=(seq,)))
     return Status(answers.statuses[0]), answers.revisions[0]
 

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from parti_kv import limits
-from parti_kv.codec import decode_command, encode_command, is_kv, writes_bytes
+from parti_kv.codec import decode_command, encode_command, is_kv
 from parti_kv.commands import (
     CloseSession,
     Command,
@@ -34,7 +34,6 @@ from parti_kv.txn import (
     decode_txn_result,
     encode_txn,
     encode_txn_result,
-    txn_bytes,
 )
 from parti_kv.values import SessionId
 from tests.parti_kv.kv_commands import acquire, apply, open_session, put, snapshot, writes
@@ -127,7 +126,6 @@ def test_any_bytes_are_refused_or_a_command(data: bytes) -> None:
 @given(TXN)
 def test_transactions_come_back(txn: Txn) -> None:
     data = encode_txn(txn)
-    assert len(data) == txn_bytes(txn)
     assert decode_txn(data) == txn
 
 
@@ -146,8 +144,7 @@ def _txn_batch(txn: Txn) -> Writes:
     ("batch", "says"),
     [
         (writes(put(b"", b"")), "an empty key"),
-        (writes(put(b"", b""), (Op.TXN, b"", b"\0" * 6, 0)), "a write without one"),
-        (writes((Op.TXN, b"k", b"\0" * 6, 0)), "a transaction with a key"),
+        (replace(writes(put(b"", b""), (Op.TXN, b"", b"", 0)), txns={1: Txn()}), "an empty key"),
         (writes(put(b"k" * (limits.KEY_BYTES_MAX + 1), b"")), "a key of more"),
         (writes(put(b"k", b"v" * (limits.VALUE_BYTES_MAX + 1))), "a value of more"),
         (writes(*(put(b"k", b"v" * limits.VALUE_BYTES_MAX),) * 2), "a batch of more"),
@@ -157,30 +154,48 @@ def _txn_batch(txn: Txn) -> Writes:
     ],
 )
 def test_writes_over_a_limit_are_refused(batch: Writes, says: str) -> None:
-    data = encode_command(batch)
+    with pytest.raises(MalformedKvError, match=says):
+        encode_command(batch)
+    with pytest.MonkeyPatch.context() as patch:
+        for check in ("_check_sizes", "_check_writes", "decode_txn"):
+            patch.setattr(f"parti_kv.codec.{check}", lambda *_: None)
+        data = encode_command(batch)
     with pytest.raises(MalformedKvError, match=says):
         decode_command(data)
 
 
+@pytest.mark.parametrize(
+    "batch", [replace(writes(put(b"k", b"")), txns={0: Txn()}), writes((Op.TXN, b"", b"", 0))]
+)
+def test_a_transaction_comes_with_its_content(batch: Writes) -> None:
+    with pytest.raises(MalformedKvError, match="without its content"):
+        encode_command(batch)
+
+
+def test_a_transaction_has_no_key() -> None:
+    with pytest.raises(MalformedKvError, match="a transaction with a key"):
+        decode_command(encode_command(replace(_txn_batch(Txn()), keys=[b"k"])))
+
+
+@pytest.mark.parametrize("ttl_ms", [limits.SESSION_TTL_MS_MIN - 1, limits.SESSION_TTL_MS_MAX + 1])
+def test_a_ttl_has_bounds(ttl_ms: int) -> None:
+    with pytest.raises(MalformedKvError):
+        encode_command(OpenSession(1, ttl_ms))
+    good = encode_command(OpenSession(1, 5_000))
+    with pytest.raises(MalformedKvError):
+        decode_command(good[:-4] + ttl_ms.to_bytes(4, "little"))
+
+
 def test_parts_over_a_limit_are_refused() -> None:
-    for command in (
-        OpenSession(1, limits.SESSION_TTL_MS_MIN - 1),
-        OpenSession(1, limits.SESSION_TTL_MS_MAX + 1),
-        Configure(limits.STORE_BYTES_MAX_MAX + 1),
-    ):
-        with pytest.raises(MalformedKvError):
-            decode_command(encode_command(command))
+    with pytest.raises(MalformedKvError):
+        decode_command(encode_command(Configure(limits.STORE_BYTES_MAX_MAX + 1)))
+    with pytest.raises(MalformedKvError, match="65 parts"):
+        encode_txn(Txn((Compare(b"k", Target.VALUE, Relation.EQUAL),) * 65))
     count = (limits.BATCH_OPS_MAX + 1).to_bytes(4, "little")
     with pytest.raises(MalformedKvError, match="a batch of 1025 writes"):
         decode_command(b"K\1\1" + bytes(32) + count)
     with pytest.raises(MalformedKvError, match="parts of a transaction"):
         decode_txn(b"\xff\xff")
-
-
-def test_the_size_of_a_batch_is_known_before() -> None:
-    txn = Txn(then=(Action(TxnOp.PUT, b"a", b"123"),))
-    batch = replace(writes(put(b"a", b"1"), (Op.TXN, b"", b"", 0)), txns={1: txn})
-    assert writes_bytes(batch) == 2 + len(encode_txn(txn))
 
 
 def test_snapshots_that_are_not_whole_are_refused() -> None:

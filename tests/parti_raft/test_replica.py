@@ -276,7 +276,7 @@ def test_a_command_in_entries_that_a_snapshot_replaced_is_unknown() -> None:
 
 
 def test_waiting_commands_are_bounded_in_number_bytes_and_size() -> None:
-    limits = ReplicaLimits(waiting_commands_max=2, waiting_bytes_max=10, entry_bytes_max=8)
+    limits = ReplicaLimits(waiting_commands_max=2, waiting_bytes_max=10, command_bytes_max=8)
     group = Group(A, limits=limits)
     replica = group.elect(A)
     replica.propose("large", b"123456789")

@@ -29,6 +29,7 @@ from parti_shard.commands import (
     SetPolicy,
 )
 from parti_shard.errors import MalformedFrameError, Reason
+from parti_shard.kv_frames import KEEP_SESSIONS_MAX, KvKeep, KvKept, KvPropose, KvRefused
 from parti_shard.lease import RenewAck, RenewRefusal
 from parti_shard.limits import PARTITIONS_MAX
 from parti_shard.policy import Policy, Strategy
@@ -72,6 +73,10 @@ FRAME = st.one_of(
     st.builds(RenewRefused, U64, U64, st.sampled_from(RenewRefusal)),
     st.builds(Propose, U64, st.binary(max_size=50)),
     st.builds(Proposed, U64, st.sampled_from(Reason), st.sampled_from(Rejection), U64, U64),
+    st.builds(KvPropose, U64, st.binary(max_size=50)),
+    st.builds(KvRefused, U64, st.sampled_from(Reason)),
+    st.builds(KvKeep, U64, st.lists(U64, max_size=4).map(tuple)),
+    st.builds(KvKept, U64, st.sampled_from(Reason), st.lists(st.booleans()).map(tuple)),
 )
 ONE_GRANT = encode_batch(5, [Grant(3, 4, 5, 6, Cause.DRAIN)])  # type: ignore[arg-type]
 
@@ -160,7 +165,7 @@ def test_a_frame_cut_or_too_long_is_refused(frame: Renew, data: st.DataObject) -
             decode_frame(damaged)
 
 
-@pytest.mark.parametrize("head", [b"\x00\x01", b"\x09\x01", b"\x01\x02"])
+@pytest.mark.parametrize("head", [b"\x00\x01", b"\x0a\x01", b"\x01\x02"])
 def test_an_unknown_kind_or_version_of_frame_is_refused(head: bytes) -> None:
     with pytest.raises(MalformedFrameError, match="kind"):
         decode_frame(head + bytes(64))
@@ -178,3 +183,10 @@ def test_an_unknown_kind_or_version_of_frame_is_refused(head: bytes) -> None:
 def test_a_policy_names_its_contradictions(policy: Policy, named: str) -> None:
     assert any(named in sentence for sentence in policy.validate())
     assert not Policy().validate()
+
+
+def test_a_frame_names_a_bounded_number_of_sessions() -> None:
+    data = encode_frame(KvKeep(1, ()))
+    count = (KEEP_SESSIONS_MAX + 1).to_bytes(4, "little")
+    with pytest.raises(MalformedFrameError, match="sessions in a frame"):
+        decode_frame(data[:-4] + count + bytes(8 * (KEEP_SESSIONS_MAX + 1)))

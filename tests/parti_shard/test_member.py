@@ -354,7 +354,7 @@ def test_the_outcome_of_a_proposal_reaches_whoever_asked() -> None:
     world = settled()
     world.propose(A, "done", SetIntent(B, Intent.CORDON))
     world.propose(B, "refused", SetIntent(C, Intent.CORDON))
-    world.up(A).propose("large", bytes(ReplicaLimits().entry_bytes_max + 1))
+    world.up(A).propose("large", bytes(ReplicaLimits().command_bytes_max + 1))
     world.run(20)
     assert world.outcomes(A)["done"] == [Outcome()]
     assert world.outcomes(B)["refused"] == (Reason.NO_LEADER, Executed.NO)
