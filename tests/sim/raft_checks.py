@@ -11,10 +11,11 @@ from collections.abc import Callable, Sequence
 from struct import Struct
 from typing import TYPE_CHECKING, Final
 
+from parti_kv.store import KvStore
 from parti_raft.confchange import ConfChange
 from parti_raft.replica_values import StateMachine
 from parti_raft.types import ConfState, LogIndex, MemberId, MessageType, Role, Term
-from parti_shard.machine import TableMachine
+from parti_shard.cluster_machine import ClusterMachine
 from parti_shard.member import Member
 from parti_shard.table import Table
 
@@ -27,15 +28,16 @@ _REJECT: Final = 1
 
 
 class Canon:
-    """The committed log as it was first applied, and the table that it makes."""
+    """The committed log as it was first applied, and the table and store that it makes."""
 
     def __init__(self, index: LogIndex, snapshot: bytes) -> None:
         self.table = Table.empty()
-        self.machine = TableMachine(self.table)
+        self.store = KvStore()
+        self.machine = ClusterMachine(self.table, self.store, origin=0)
         self.machine.restore(index, snapshot)
         self.table.take_changed()
         self.last = int(index)
-        self.snapshots: dict[int, bytes] = {self.last: snapshot}
+        self.snapshots: dict[int, bytes] = {self.last: self.machine.snapshot()}
         self._entries: dict[int, object] = {}
 
     def holds(self, index: int, entry: object) -> bool:
@@ -73,6 +75,7 @@ class WatchedMachine:
         if not canon.holds(index, tuple(commands)):
             expected = canon.machine.apply(index, commands)
             assert list(values) == list(expected), f"index {index} has other outcomes here"
+            canon.store.check_invariants()
             self._first_applied(canon.table, index)
         return values
 
@@ -89,9 +92,8 @@ class WatchedMachine:
         return data
 
     def restore(self, index: LogIndex, data: bytes) -> None:
-        self._canon.snapshot_at(index, data)
         self._inner.restore(index, data)
-        self._index = index
+        self.begin(index)
 
     def begin(self, index: int) -> None:
         """The process has restored the state at this index from its own disk."""
