@@ -42,10 +42,10 @@ kube: $(STAMP) ## The tests that need Kubernetes: a cluster of three nodes on th
 	$(BIN)/python -m pytest tests/kube
 
 kube-up: $(STAMP) ## A Kubernetes of three nodes on this machine, to work with by hand, as root
-	$(BIN)/python -m tests.kube.testbed up
+	$(BIN)/python -m tests.kube.by_hand up
 
 kube-down: ## Remove what kube-up made
-	$(BIN)/python -m tests.kube.testbed down
+	$(BIN)/python -m tests.kube.by_hand down
 
 bench: $(STAMP) ## Measure; prints a table and writes JSON below bench-results/
 	$(BIN)/python -m tests.bench

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,9 +14,11 @@ import pytest
 
 from tests.kube.clusters import NODES, Cluster
 from tests.kube.scratch import scratch_namespace
+from tests.kube.testbed import cgroups, layout, leftovers, machines
 from tests.kube.testbed.api import condition
 from tests.kube.testbed.commands import TestbedError, wait_for
 from tests.kube.testbed.kubectl import Kubectl
+from tests.kube.testbed.state import read
 from tests.kube.testbed.testbed import Testbed
 
 APP = Path(__file__).with_name("testbed_app")
@@ -22,6 +26,21 @@ IMAGE = "localhost/parti-kube-app:test"
 READY_S = 60.0
 MEMBERS = {"member-0", "member-1", "member-2"}
 _FETCH = "import sys, urllib.request as u; print(u.urlopen(sys.argv[1], timeout=5).read().decode())"
+
+# Another test run, at the moment its machine is up; it is then killed.
+_DYING_RUN = """
+import sys, time
+from pathlib import Path
+from tests.kube.testbed import machines
+from tests.kube.testbed.processes import own_name
+from tests.kube.testbed.state import ClusterState, Machine
+work = Path(sys.argv[1])
+state = ClusterState(work, 1, work, [Machine("hub", 0)], owner=own_name())
+state.save()
+machines.launch(state, state.hub)
+print("launched", flush=True)
+time.sleep(60)
+"""
 
 Document = dict[str, Any]
 
@@ -128,6 +147,44 @@ def test_the_budget_refuses_a_second_eviction_and_a_claim_outlives_its_pod(
     assert "disruption budget" in said
     wait_ready(members)
     assert fetch(members, "member-1", "http://127.0.0.1:8080/")["starts"] == before + 1
+
+
+def test_a_daemon_that_ends_is_started_again(testbed: Testbed) -> None:
+    def starts() -> int:
+        state = testbed.status()
+        assert state is not None
+        return int(machines.daemons(state, state.machine("node3"))["kube-proxy"]["starts"])
+
+    before = starts()
+    testbed.exec("node3", "pkill", "-KILL", "kube-proxy")
+    wait_for(lambda: starts() == before + 1, 20, "kube-proxy to start again")
+
+
+def test_what_a_dead_run_left_is_removed_and_nothing_else(
+    testbed: Testbed, kubectl: Kubectl, tmp_path: Path
+) -> None:
+    workdir = tmp_path / "dead"
+    run = subprocess.Popen(
+        [sys.executable, "-c", _DYING_RUN, str(workdir)],
+        cwd=layout.REPOSITORY,
+        stdout=subprocess.PIPE,
+    )
+    assert run.stdout is not None
+    assert run.stdout.readline() == b"launched\n"
+    run.kill()
+    run.communicate(timeout=10)
+    state = read(workdir)
+    assert state is not None
+    assert state.hub.alive
+    assert workdir in leftovers.remove_leftovers()
+    assert not state.hub.alive
+    assert not cgroups.members(state.ident)
+    assert not workdir.exists()
+    assert not state.note.exists()
+    assert len(kubectl.items("nodes")) == NODES
+    mine = testbed.status()
+    assert mine is not None
+    mine.must_live()
 
 
 def test_pods_go_on_while_the_apiserver_is_down(members: Kubectl, testbed: Testbed) -> None:

@@ -27,7 +27,7 @@ _NODE = "volume.kubernetes.io/selected-node"
 _MAKER = "pv.kubernetes.io/provisioned-by"
 
 
-def awaited(claim: dict[str, Any]) -> bool:
+def needs_volume(claim: dict[str, Any]) -> bool:
     """Whether a claim is ours to serve and its pod has been given a node."""
     spec, notes = claim["spec"], claim["metadata"].get("annotations", {})
     ours = spec.get("storageClassName") in _CLASSES
@@ -73,7 +73,7 @@ def volume_for(claim: dict[str, Any], folder: Path) -> dict[str, Any]:
 
 def provision_once(api: Api, root: Path) -> None:
     """Look at every claim and every volume once."""
-    for claim in filter(awaited, api.items(_CLAIMS)):
+    for claim in filter(needs_volume, api.items(_CLAIMS)):
         folder = root / f"pvc-{claim['metadata']['uid']}"
         folder.mkdir(parents=True, exist_ok=True)
         folder.chmod(0o755)
