@@ -21,7 +21,7 @@ FIELD_MANAGER: Final = "parti-operator"
 NAME_LENGTH_MAX: Final = 52
 
 CLUSTER_LABEL: Final = f"{GROUP}/cluster"
-# On claims, which may outlive their cluster: the uid of the PartiCluster they were made for.
+# On claims, which may outlive their PartiCluster: the cluster that they were made for.
 CLUSTER_ID_LABEL: Final = f"{GROUP}/cluster-id"
 NAME_LABEL: Final = "app.kubernetes.io/name"
 INSTANCE_LABEL: Final = "app.kubernetes.io/instance"

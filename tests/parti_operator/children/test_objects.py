@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
+import yaml
 
 from parti_operator import names
 from parti_operator.children import (
     client_service,
+    config_map,
     disruption_budget,
     headless_service,
     network_policy,
@@ -51,6 +54,17 @@ def test_claims_are_marked_with_the_cluster_and_kept_by_policy() -> None:
         "whenDeleted": "Delete",
         "whenScaled": "Retain",
     }
+
+
+def test_a_cluster_whose_disks_were_kept_goes_on_under_its_id() -> None:
+    adopted = replace(MINIMAL, cluster_id="an-earlier-uid")
+    made = stateful_set(adopted, 3)
+    (claim,) = made["spec"]["volumeClaimTemplates"]
+    assert claim["metadata"]["labels"][names.CLUSTER_ID_LABEL] == "an-earlier-uid"
+    settings = yaml.safe_load(config_map(adopted)["data"][names.CONFIG_FILE])
+    assert settings["cluster_id"] == "an-earlier-uid"
+    (owner,) = made["metadata"]["ownerReferences"]
+    assert owner["uid"] == MINIMAL.ref.uid
 
 
 @pytest.mark.parametrize(("given", "expected"), [({}, None), ({"className": ""}, "")])
