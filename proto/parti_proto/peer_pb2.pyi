@@ -1,11 +1,21 @@
 from parti_proto import errors_pb2 as _errors_pb2
 from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from collections.abc import Iterable as _Iterable, Mapping as _Mapping
 from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 
 DESCRIPTOR: _descriptor.FileDescriptor
+
+class StreamKind(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    STREAM_KIND_UNSPECIFIED: _ClassVar[StreamKind]
+    STREAM_KIND_FRAMES: _ClassVar[StreamKind]
+    STREAM_KIND_FORWARD: _ClassVar[StreamKind]
+STREAM_KIND_UNSPECIFIED: StreamKind
+STREAM_KIND_FRAMES: StreamKind
+STREAM_KIND_FORWARD: StreamKind
 
 class Handshake(_message.Message):
     __slots__ = ("protocol_version", "cluster_id", "from_member", "to_member", "from_address")
@@ -21,19 +31,33 @@ class Handshake(_message.Message):
     from_address: str
     def __init__(self, protocol_version: _Optional[int] = ..., cluster_id: _Optional[str] = ..., from_member: _Optional[int] = ..., to_member: _Optional[int] = ..., from_address: _Optional[str] = ...) -> None: ...
 
-class PeerFrame(_message.Message):
-    __slots__ = ("handshake", "raft", "session")
+class StreamPortRequest(_message.Message):
+    __slots__ = ("handshake",)
     HANDSHAKE_FIELD_NUMBER: _ClassVar[int]
+    handshake: Handshake
+    def __init__(self, handshake: _Optional[_Union[Handshake, _Mapping]] = ...) -> None: ...
+
+class StreamPortReply(_message.Message):
+    __slots__ = ("port",)
+    PORT_FIELD_NUMBER: _ClassVar[int]
+    port: int
+    def __init__(self, port: _Optional[int] = ...) -> None: ...
+
+class StreamHello(_message.Message):
+    __slots__ = ("handshake", "kind")
+    HANDSHAKE_FIELD_NUMBER: _ClassVar[int]
+    KIND_FIELD_NUMBER: _ClassVar[int]
+    handshake: Handshake
+    kind: StreamKind
+    def __init__(self, handshake: _Optional[_Union[Handshake, _Mapping]] = ..., kind: _Optional[_Union[StreamKind, str]] = ...) -> None: ...
+
+class PeerFrame(_message.Message):
+    __slots__ = ("raft", "session")
     RAFT_FIELD_NUMBER: _ClassVar[int]
     SESSION_FIELD_NUMBER: _ClassVar[int]
-    handshake: Handshake
     raft: _containers.RepeatedScalarFieldContainer[bytes]
     session: _containers.RepeatedScalarFieldContainer[bytes]
-    def __init__(self, handshake: _Optional[_Union[Handshake, _Mapping]] = ..., raft: _Optional[_Iterable[bytes]] = ..., session: _Optional[_Iterable[bytes]] = ...) -> None: ...
-
-class PeerClosed(_message.Message):
-    __slots__ = ()
-    def __init__(self) -> None: ...
+    def __init__(self, raft: _Optional[_Iterable[bytes]] = ..., session: _Optional[_Iterable[bytes]] = ...) -> None: ...
 
 class SnapshotChunk(_message.Message):
     __slots__ = ("handshake", "message", "size_bytes", "crc32c", "offset", "data")
@@ -76,8 +100,7 @@ class SnapshotOffsetReply(_message.Message):
     def __init__(self, offset: _Optional[int] = ...) -> None: ...
 
 class ForwardFrame(_message.Message):
-    __slots__ = ("handshake", "id", "partition", "epoch", "key", "payload", "timeout_ms", "headers_at", "headers", "ping_at")
-    HANDSHAKE_FIELD_NUMBER: _ClassVar[int]
+    __slots__ = ("id", "partition", "epoch", "key", "payload", "timeout_ms", "headers_at", "headers", "ping_at")
     ID_FIELD_NUMBER: _ClassVar[int]
     PARTITION_FIELD_NUMBER: _ClassVar[int]
     EPOCH_FIELD_NUMBER: _ClassVar[int]
@@ -87,7 +110,6 @@ class ForwardFrame(_message.Message):
     HEADERS_AT_FIELD_NUMBER: _ClassVar[int]
     HEADERS_FIELD_NUMBER: _ClassVar[int]
     PING_AT_FIELD_NUMBER: _ClassVar[int]
-    handshake: Handshake
     id: _containers.RepeatedScalarFieldContainer[int]
     partition: _containers.RepeatedScalarFieldContainer[int]
     epoch: _containers.RepeatedScalarFieldContainer[int]
@@ -97,7 +119,7 @@ class ForwardFrame(_message.Message):
     headers_at: _containers.RepeatedScalarFieldContainer[int]
     headers: _containers.RepeatedScalarFieldContainer[bytes]
     ping_at: _containers.RepeatedScalarFieldContainer[int]
-    def __init__(self, handshake: _Optional[_Union[Handshake, _Mapping]] = ..., id: _Optional[_Iterable[int]] = ..., partition: _Optional[_Iterable[int]] = ..., epoch: _Optional[_Iterable[int]] = ..., key: _Optional[_Iterable[bytes]] = ..., payload: _Optional[_Iterable[bytes]] = ..., timeout_ms: _Optional[_Iterable[int]] = ..., headers_at: _Optional[_Iterable[int]] = ..., headers: _Optional[_Iterable[bytes]] = ..., ping_at: _Optional[_Iterable[int]] = ...) -> None: ...
+    def __init__(self, id: _Optional[_Iterable[int]] = ..., partition: _Optional[_Iterable[int]] = ..., epoch: _Optional[_Iterable[int]] = ..., key: _Optional[_Iterable[bytes]] = ..., payload: _Optional[_Iterable[bytes]] = ..., timeout_ms: _Optional[_Iterable[int]] = ..., headers_at: _Optional[_Iterable[int]] = ..., headers: _Optional[_Iterable[bytes]] = ..., ping_at: _Optional[_Iterable[int]] = ...) -> None: ...
 
 class ForwardResults(_message.Message):
     __slots__ = ("id", "epoch", "payload", "errors")

@@ -34,10 +34,10 @@ class PeerStub:
         Args:
             channel: A grpc.Channel.
         """
-        self.Frames = channel.stream_unary(
-                '/parti.v1.Peer/Frames',
-                request_serializer=parti_dot_v1_dot_peer__pb2.PeerFrame.SerializeToString,
-                response_deserializer=parti_dot_v1_dot_peer__pb2.PeerClosed.FromString,
+        self.StreamPort = channel.unary_unary(
+                '/parti.v1.Peer/StreamPort',
+                request_serializer=parti_dot_v1_dot_peer__pb2.StreamPortRequest.SerializeToString,
+                response_deserializer=parti_dot_v1_dot_peer__pb2.StreamPortReply.FromString,
                 _registered_method=True)
         self.Snapshot = channel.stream_unary(
                 '/parti.v1.Peer/Snapshot',
@@ -49,11 +49,6 @@ class PeerStub:
                 request_serializer=parti_dot_v1_dot_peer__pb2.SnapshotOffsetRequest.SerializeToString,
                 response_deserializer=parti_dot_v1_dot_peer__pb2.SnapshotOffsetReply.FromString,
                 _registered_method=True)
-        self.Forward = channel.stream_stream(
-                '/parti.v1.Peer/Forward',
-                request_serializer=parti_dot_v1_dot_peer__pb2.ForwardFrame.SerializeToString,
-                response_deserializer=parti_dot_v1_dot_peer__pb2.ForwardResults.FromString,
-                _registered_method=True)
         self.Join = channel.unary_unary(
                 '/parti.v1.Peer/Join',
                 request_serializer=parti_dot_v1_dot_peer__pb2.JoinRequest.SerializeToString,
@@ -64,8 +59,8 @@ class PeerStub:
 class PeerServicer:
     """Missing associated documentation comment in .proto file."""
 
-    def Frames(self, request_iterator, context):
-        """Raft messages and session messages of one direction. A frame holds all of one loop turn.
+    def StreamPort(self, request, context):
+        """Where the streams of this member are dialled. Refuses whom the streams would refuse.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -85,13 +80,6 @@ class PeerServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
-    def Forward(self, request_iterator, context):
-        """Messages of one origin to the partitions this member owns.
-        """
-        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
-        context.set_details('Method not implemented!')
-        raise NotImplementedError('Method not implemented!')
-
     def Join(self, request, context):
         """A new member asks to be taken in. Any member answers, the leader decides.
         """
@@ -102,10 +90,10 @@ class PeerServicer:
 
 def add_PeerServicer_to_server(servicer, server):
     rpc_method_handlers = {
-            'Frames': grpc.stream_unary_rpc_method_handler(
-                    servicer.Frames,
-                    request_deserializer=parti_dot_v1_dot_peer__pb2.PeerFrame.FromString,
-                    response_serializer=parti_dot_v1_dot_peer__pb2.PeerClosed.SerializeToString,
+            'StreamPort': grpc.unary_unary_rpc_method_handler(
+                    servicer.StreamPort,
+                    request_deserializer=parti_dot_v1_dot_peer__pb2.StreamPortRequest.FromString,
+                    response_serializer=parti_dot_v1_dot_peer__pb2.StreamPortReply.SerializeToString,
             ),
             'Snapshot': grpc.stream_unary_rpc_method_handler(
                     servicer.Snapshot,
@@ -116,11 +104,6 @@ def add_PeerServicer_to_server(servicer, server):
                     servicer.SnapshotOffset,
                     request_deserializer=parti_dot_v1_dot_peer__pb2.SnapshotOffsetRequest.FromString,
                     response_serializer=parti_dot_v1_dot_peer__pb2.SnapshotOffsetReply.SerializeToString,
-            ),
-            'Forward': grpc.stream_stream_rpc_method_handler(
-                    servicer.Forward,
-                    request_deserializer=parti_dot_v1_dot_peer__pb2.ForwardFrame.FromString,
-                    response_serializer=parti_dot_v1_dot_peer__pb2.ForwardResults.SerializeToString,
             ),
             'Join': grpc.unary_unary_rpc_method_handler(
                     servicer.Join,
@@ -139,7 +122,7 @@ class Peer:
     """Missing associated documentation comment in .proto file."""
 
     @staticmethod
-    def Frames(request_iterator,
+    def StreamPort(request,
             target,
             options=(),
             channel_credentials=None,
@@ -149,12 +132,12 @@ class Peer:
             wait_for_ready=None,
             timeout=None,
             metadata=None):
-        return grpc.experimental.stream_unary(
-            request_iterator,
+        return grpc.experimental.unary_unary(
+            request,
             target,
-            '/parti.v1.Peer/Frames',
-            parti_dot_v1_dot_peer__pb2.PeerFrame.SerializeToString,
-            parti_dot_v1_dot_peer__pb2.PeerClosed.FromString,
+            '/parti.v1.Peer/StreamPort',
+            parti_dot_v1_dot_peer__pb2.StreamPortRequest.SerializeToString,
+            parti_dot_v1_dot_peer__pb2.StreamPortReply.FromString,
             options,
             channel_credentials,
             insecure,
@@ -209,33 +192,6 @@ class Peer:
             '/parti.v1.Peer/SnapshotOffset',
             parti_dot_v1_dot_peer__pb2.SnapshotOffsetRequest.SerializeToString,
             parti_dot_v1_dot_peer__pb2.SnapshotOffsetReply.FromString,
-            options,
-            channel_credentials,
-            insecure,
-            call_credentials,
-            compression,
-            wait_for_ready,
-            timeout,
-            metadata,
-            _registered_method=True)
-
-    @staticmethod
-    def Forward(request_iterator,
-            target,
-            options=(),
-            channel_credentials=None,
-            call_credentials=None,
-            insecure=False,
-            compression=None,
-            wait_for_ready=None,
-            timeout=None,
-            metadata=None):
-        return grpc.experimental.stream_stream(
-            request_iterator,
-            target,
-            '/parti.v1.Peer/Forward',
-            parti_dot_v1_dot_peer__pb2.ForwardFrame.SerializeToString,
-            parti_dot_v1_dot_peer__pb2.ForwardResults.FromString,
             options,
             channel_credentials,
             insecure,

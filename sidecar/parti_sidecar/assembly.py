@@ -64,7 +64,11 @@ class Sidecar:
         self._apis, bound = await ApiServers.start(
             self._driver,
             ApiAddresses(
-                config.app_address, config.peer_address, config.admin_address, config.app_socket
+                app=config.app_address,
+                peer=config.peer_address,
+                peer_streams=config.peer_stream_address,
+                admin=config.admin_address,
+                app_socket=config.app_socket,
             ),
             ApiSettings(
                 config.router_limits,

@@ -10,38 +10,34 @@ from __future__ import annotations
 
 import asyncio
 
-import grpc.aio
-
 from parti_proto import peer_pb2
+from parti_shard.errors import MalformedFrameError
 from parti_shard.ids import MemberId
+from parti_sidecar.frame_stream import FrameStream
 from parti_sidecar.handshakes import LocalPeer
 from parti_sidecar.host import Host
-from parti_sidecar.link import Link, LinkStats, run_link, shake_hands, until_over
-from parti_sidecar.streams import StreamWriter
-from parti_sidecar.transport import MESSAGE_BYTES_MAX, Purpose
+from parti_sidecar.link import Link, LinkStats
+from parti_sidecar.transport import MESSAGE_BYTES_MAX
 
 QUEUE_BYTES_MAX = 8 << 20
 QUEUE_MESSAGES_MAX = 8_192
 FRAME_BYTES_TARGET = 256 << 10  # a frame is closed when it holds so much
 RAFT_MESSAGE_BYTES_MAX = MESSAGE_BYTES_MAX - (64 << 10)  # what a frame has to carry besides
 
-METHOD = "/parti.v1.Peer/Frames"
-
 
 class FramesLink(Link):
     """The outgoing Frames stream to one member; open whenever there is something to send."""
 
-    purpose = Purpose.FRAMES
+    kind = peer_pb2.STREAM_KIND_FRAMES
 
     def __init__(self, host: Host, member: MemberId, stats: LinkStats, local: LocalPeer) -> None:
-        self._local = local
         self._raft: list[bytes] = []
         self._session: list[bytes] = []
         self._queued_bytes = 0
         self._filled = asyncio.Event()
-        self._writer: StreamWriter[peer_pb2.PeerFrame] | None = None
+        self._stream: FrameStream | None = None
         self._report_planned = False
-        super().__init__(host, member, stats)
+        super().__init__(host, member, stats, local)
 
     def send(self, raft: list[bytes], session: list[bytes]) -> None:
         """Queue messages."""
@@ -49,8 +45,8 @@ class FramesLink(Link):
             for message in messages:
                 self._queue(queue, message)
         self._filled.set()
-        if self._writer is not None:
-            self._writer.wake()
+        if self._stream is not None:
+            self._stream.wake()
 
     def _queue(self, queue: list[bytes], message: bytes) -> None:
         size_bytes = self._queued_bytes + len(message)
@@ -78,22 +74,16 @@ class FramesLink(Link):
     async def wanted(self) -> None:
         await self._filled.wait()
 
-    async def serve(self, channel: grpc.aio.Channel) -> None:
-        call = channel.stream_unary(
-            METHOD,
-            request_serializer=peer_pb2.PeerFrame.SerializeToString,
-            response_deserializer=peer_pb2.PeerClosed.FromString,
-        )()
-        try:
-            await shake_hands(
-                call, peer_pb2.PeerFrame(handshake=self._local.handshake(self.member))
-            )
-            self.opened()
-            self._writer = StreamWriter(call.write, self._take)
-            await run_link(call, until_over(call), self._writer)
-        finally:
-            self._writer = None
-            call.cancel()
+    def opened(self, stream: FrameStream) -> None:
+        super().opened(stream)
+        self._stream = stream
+        stream.wake()
+
+    def received(self, body: bytes) -> None:
+        raise MalformedFrameError(f"{len(body)} bytes on a stream that nothing is sent back on")
+
+    def closed(self) -> None:
+        self._stream = None
 
     def broken(self) -> None:
         self.stats.messages_dropped += len(self._raft) + len(self._session)
@@ -103,23 +93,24 @@ class FramesLink(Link):
         self._filled.clear()
         self._report()
 
-    def _take(self) -> peer_pb2.PeerFrame | None:
+    def take(self) -> bytes | None:
         if not self._queued_bytes:
             return None
         if self._queued_bytes <= FRAME_BYTES_TARGET:
             raft, self._raft = self._raft, []
             session, self._session = self._session, []
             self._queued_bytes = 0
-            return peer_pb2.PeerFrame(raft=raft, session=session)
-        return self._take_part()
+        else:
+            raft, session = self._take_part()
+        return peer_pb2.PeerFrame(raft=raft, session=session).SerializeToString()
 
-    def _take_part(self) -> peer_pb2.PeerFrame:
+    def _take_part(self) -> tuple[list[bytes], list[bytes]]:
         """Take from the front, session messages first: they are small and leases hang on them."""
         session = _cut_front(self._session, FRAME_BYTES_TARGET)
         room = FRAME_BYTES_TARGET - sum(map(len, session))
         raft = _cut_front(self._raft, room) if room > 0 else []
         self._queued_bytes -= sum(map(len, session)) + sum(map(len, raft))
-        return peer_pb2.PeerFrame(raft=raft, session=session)
+        return raft, session
 
 
 def _cut_front(queue: list[bytes], room_bytes: int) -> list[bytes]:

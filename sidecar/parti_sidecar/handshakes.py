@@ -11,10 +11,6 @@ from parti_shard.ids import MemberId
 from parti_shard.limits import PROTOCOL_VERSION
 from parti_sidecar.host import Host, PeerHandshake
 
-# The answer to a handshake, as initial metadata. A refusal has none of it, only a status.
-ACCEPTED_KEY = "parti-accepted"
-ACCEPTED = ((ACCEPTED_KEY, "1"),)
-
 
 @dataclass(frozen=True, slots=True)
 class LocalPeer:

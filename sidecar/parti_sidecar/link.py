@@ -3,7 +3,7 @@
 The address is asked for anew before every attempt, since it is no identity and may change. After a
 failure the link waits, longer each time and by a random share, so that members do not march in
 step; a peer that says it is someone else, or of another cluster, is retried slowly and logged once.
-Every attempt has a time limit of its own: a frozen process still accepts connections.
+What runs on the stream runs in the callbacks of the stream; the task of a link only waits.
 """
 
 from __future__ import annotations
@@ -13,23 +13,19 @@ import contextlib
 import logging
 import random
 from abc import ABC, abstractmethod
-from collections.abc import Coroutine
 from dataclasses import dataclass
-from typing import Any
 
-import grpc.aio
-
+from parti_proto import peer_pb2
 from parti_shard.errors import PartiError, Reason
 from parti_shard.ids import MemberId
-from parti_sidecar.handshakes import ACCEPTED_KEY
+from parti_sidecar.dialled_stream import HANDSHAKE_MS, DialledStream
+from parti_sidecar.frame_stream import FrameStream
+from parti_sidecar.handshakes import LocalPeer
 from parti_sidecar.host import Host
-from parti_sidecar.status import failure_of_call
-from parti_sidecar.streams import StreamBrokenError, StreamWriter, run_stream
-from parti_sidecar.transport import Purpose, open_channel
+from parti_sidecar.streams import StreamBrokenError
 
 log = logging.getLogger(__name__)
 
-HANDSHAKE_MS = 2_000
 RETRY_FIRST_MS = 50
 RETRY_LAST_MS = 2_000
 REFUSED_FIRST_MS = 500
@@ -74,12 +70,13 @@ class Backoff:
 class Link(ABC):
     """One kind of stream to one member. Kinds say when it is wanted and what runs on it."""
 
-    purpose: Purpose
+    kind: peer_pb2.StreamKind
 
-    def __init__(self, host: Host, member: MemberId, stats: LinkStats) -> None:
+    def __init__(self, host: Host, member: MemberId, stats: LinkStats, local: LocalPeer) -> None:
         self.host = host
         self.member = member
         self.stats = stats
+        self._local = local
         self._backoff = Backoff()
         self._complained = False
         self._hurried = asyncio.Event()
@@ -99,13 +96,25 @@ class Link(ABC):
     async def wanted(self) -> None:
         """Wait until there is a reason to have the stream."""
 
-    @abstractmethod
-    async def serve(self, channel: grpc.aio.Channel) -> None:
-        """Open the stream and run it. Raises PartiError, also when it ends by itself."""
+    def opened(self, stream: FrameStream) -> None:  # noqa: ARG002  # kinds need it
+        """The peer has accepted: run on this stream."""
+        self.stats.opened += 1
+        self._complained = False
 
     @abstractmethod
-    def broken(self) -> None:
-        """Put things in order after the stream ended or could not be opened."""
+    def received(self, body: bytes) -> None:
+        """Take a frame of the stream."""
+
+    @abstractmethod
+    def take(self) -> bytes | None:
+        """Give the next frame for the stream; None for nothing now."""
+
+    @abstractmethod
+    def closed(self) -> None:
+        """The stream that was opened is over."""
+
+    def broken(self) -> None:  # noqa: B027  # not every kind has to
+        """Put things in order after a stream ended or could not be opened, unless on `close`."""
 
     async def _keep(self) -> None:
         try:
@@ -141,58 +150,15 @@ class Link(ABC):
         address = self.host.address_of(self.member)
         if not address:
             raise StreamBrokenError("the member's address is not known")
-        async with open_channel(address, self.purpose) as channel:
-            await self.serve(channel)
-
-    def opened(self) -> None:
-        """Note that the peer has accepted the handshake."""
-        self.stats.opened += 1
-        self._complained = False
+        handshake = self._local.handshake(self.member)
+        hello = peer_pb2.StreamHello(handshake=handshake, kind=self.kind)
+        await DialledStream(self, hello).run(address)
 
     def _complain(self, error: PartiError, *, refused: bool) -> None:
         self.stats.refused += refused
         level = logging.WARNING if refused and not self._complained else logging.DEBUG
         self._complained |= refused
         reason = error.failure.reason.name
-        what = {"link": self.purpose.value, "peer": self.member, "reason": reason}
+        kind = peer_pb2.StreamKind.Name(self.kind)
+        what = {"link": kind, "peer": self.member, "reason": reason}
         log.log(level, "link to peer failed", extra={**what, "error": str(error)})
-
-
-async def shake_hands(call: grpc.aio.Call, first: object) -> None:
-    """Send the first frame and wait until the peer has accepted it. Raises PartiError."""
-    shaking = asyncio.ensure_future(_first_words(call, first))
-    try:
-        done, _ = await asyncio.wait({shaking}, timeout=HANDSHAKE_MS / 1000)
-    finally:
-        shaking.cancel()
-    if not done:
-        raise StreamBrokenError(f"no answer to the handshake within {HANDSHAKE_MS} ms")
-    shaking.result()
-
-
-async def _first_words(call: grpc.aio.Call, first: object) -> None:
-    try:
-        await call.write(first)
-        answer = await call.initial_metadata()
-    except Exception as error:
-        # gRPC raises internal classes here; the call itself knows why.
-        raise PartiError(await failure_of_call(call)) from error
-    if not any(key == ACCEPTED_KEY for key, _ in answer):
-        raise PartiError(await failure_of_call(call))
-
-
-async def run_link(
-    call: grpc.aio.Call, read: Coroutine[Any, Any, None], writer: StreamWriter[Any]
-) -> None:
-    """Run both directions of an open stream. Raises PartiError with why it ended."""
-    try:
-        await run_stream(read, writer)
-    except StreamBrokenError as error:
-        if not call.done():
-            raise
-        raise PartiError(await failure_of_call(call)) from error
-
-
-async def until_over(call: grpc.aio.Call) -> None:
-    """Wait for the end of a stream that only sends. Raises PartiError with why it ended."""
-    raise PartiError(await failure_of_call(call))

@@ -1,8 +1,7 @@
-"""`parti.v1.Peer`: what other members send here.
+"""`parti.v1.Peer`: what other members ask and send here, apart from the streams of frames.
 
-Nothing of a stream is used before its handshake is accepted; the answer to the handshake is the
-call's initial metadata. A newer stream of the same member and kind takes the place of an older one,
-which may belong to a connection that died unnoticed.
+Nothing of a snapshot is used before its handshake is accepted. A newer snapshot of the same member
+takes the place of an older one, which may belong to a connection that died unnoticed.
 """
 
 from __future__ import annotations
@@ -16,29 +15,15 @@ import grpc.aio
 from parti_proto import peer_pb2
 from parti_shard.errors import Executed, Failure, PartiError, Reason
 from parti_shard.ids import NO_MEMBER, MemberId
-from parti_shard.router import Router
-from parti_shard.streams import INBOUND, Destination
 from parti_sidecar.admin_values import refuse
 from parti_sidecar.config_kinds import LABEL, BadValueError, DialAddress, Kind
-from parti_sidecar.frames import forward_batch, forward_results
-from parti_sidecar.handshakes import ACCEPTED, accept_handshake
+from parti_sidecar.handshakes import accept_handshake
 from parti_sidecar.host import Applicant, Host
 from parti_sidecar.leader_calls import LeaderCalls
 from parti_sidecar.rpc_meter import RpcMeter
 from parti_sidecar.snapshot_transfer import SnapshotKey, SnapshotReceiver
-from parti_sidecar.streams import (
-    WRITE_STALL_MS,
-    StreamWriter,
-    first_frame,
-    read_frame,
-    read_within,
-    run_stream,
-    stop_tasks,
-)
-from parti_sidecar.unary_sends import NOT_READY
+from parti_sidecar.streams import WRITE_STALL_MS, first_frame, read_within, stop_tasks
 
-FRAMES = "Peer.Frames"
-FORWARD = "Peer.Forward"
 SNAPSHOT = "Peer.Snapshot"
 JOIN_METHOD = "/parti.v1.Peer/Join"
 # What an applicant says of itself is held to what the settings of a member allow.
@@ -46,32 +31,24 @@ _APPLICANT_KINDS: dict[str, Kind] = {"name": LABEL, "zone": LABEL, "address": Di
 
 
 class PeerService:
-    """Serves the other members."""
+    """Serves the other members. `stream_port` is where their streams are dialled."""
 
-    def __init__(self, host: Host, meter: RpcMeter, leader_calls: LeaderCalls) -> None:
+    def __init__(
+        self, host: Host, meter: RpcMeter, leader_calls: LeaderCalls, stream_port: int
+    ) -> None:
         self._host = host
         self._meter = meter
         self._leader_calls = leader_calls
+        self._stream_port = stream_port
         self._snapshots = SnapshotReceiver()
-        self._newest: dict[tuple[str, MemberId], asyncio.Task[None]] = {}
+        self._newest: dict[MemberId, asyncio.Task[None]] = {}
 
-    async def frames(self, context: grpc.aio.ServicerContext) -> peer_pb2.PeerClosed:
-        """Take Raft and session messages of one member."""
-        handshake = accept_handshake(self._host, await first_frame(context))
-        await context.send_initial_metadata(ACCEPTED)
-        sender = handshake.from_member
-        await self._as_newest((FRAMES, sender), self._read_frames(context, sender))
-        return peer_pb2.PeerClosed()
-
-    async def forward(self, context: grpc.aio.ServicerContext) -> None:
-        """Take the messages of one origin and answer them."""
-        router = self._host.router
-        if router is None:
-            raise PartiError(NOT_READY)
-        origin = accept_handshake(self._host, await first_frame(context)).from_member
-        await context.send_initial_metadata(ACCEPTED)
-        inbound = _InboundStream(self._host, router, self._meter, context)
-        await self._as_newest((FORWARD, origin), inbound.run(origin))
+    async def stream_port(
+        self, request: peer_pb2.StreamPortRequest, _context: grpc.aio.ServicerContext
+    ) -> peer_pb2.StreamPortReply:
+        """Tell where streams are dialled."""
+        accept_handshake(self._host, request)
+        return peer_pb2.StreamPortReply(port=self._stream_port)
 
     async def snapshot_offset(
         self, request: peer_pb2.SnapshotOffsetRequest, _context: grpc.aio.ServicerContext
@@ -85,7 +62,7 @@ class PeerService:
         """Take one snapshot."""
         chunk = await first_frame(context)
         sender = accept_handshake(self._host, chunk).from_member
-        await self._as_newest((SNAPSHOT, sender), self._read_snapshot(context, sender, chunk))
+        await self._as_newest(sender, self._read_snapshot(context, sender, chunk))
         return peer_pb2.SnapshotReply()
 
     async def join(
@@ -117,13 +94,6 @@ class PeerService:
         ]
         return peer_pb2.JoinReply(cluster_id=admission.cluster_id, peers=peers)
 
-    async def _read_frames(self, context: grpc.aio.ServicerContext, sender: MemberId) -> None:
-        while (frame := await read_frame(context)) is not None:
-            raft, session = frame.raft[:], frame.session[:]
-            self._meter.frame_in(FRAMES, len(raft) + len(session))
-            self._host.peer_frame(sender, raft, session)
-            self._host.settle()
-
     async def _read_snapshot(
         self, context: grpc.aio.ServicerContext, sender: MemberId, first: peer_pb2.SnapshotChunk
     ) -> None:
@@ -140,18 +110,18 @@ class PeerService:
         self._host.peer_snapshot(sender, first.message, self._snapshots.finish(sender))
         self._host.settle()
 
-    async def _as_newest(self, key: tuple[str, MemberId], work: Coroutine[Any, Any, None]) -> None:
-        """Do the work of a stream until it ends or a newer stream takes its place."""
+    async def _as_newest(self, sender: MemberId, work: Coroutine[Any, Any, None]) -> None:
+        """Do the work of a stream until it ends or a newer one takes its place."""
         working = asyncio.create_task(work)
-        older, self._newest[key] = self._newest.get(key), working
+        older, self._newest[sender] = self._newest.get(sender), working
         if older is not None:
             older.cancel()
         try:
             await asyncio.wait({working})
         finally:
             await stop_tasks((working,))
-            if self._newest[key] is working:
-                del self._newest[key]
+            if self._newest[sender] is working:
+                del self._newest[sender]
         if working.cancelled():
             text = "a newer stream of the same member took the place of this one"
             raise PartiError(Failure(Reason.CONFLICT, Executed.UNKNOWN, text))
@@ -169,42 +139,3 @@ def _check_applicant(request: peer_pb2.JoinRequest) -> None:
             refuse(Reason.INVALID_ARGUMENT, f"{setting} {error}")
     if not request.address:
         refuse(Reason.INVALID_ARGUMENT, "address is empty: nobody could reach this member")
-
-
-class _InboundStream:
-    """The messages of one origin, on one stream."""
-
-    def __init__(
-        self, host: Host, router: Router, meter: RpcMeter, context: grpc.aio.ServicerContext
-    ) -> None:
-        self._host = host
-        self._router = router
-        self._meter = meter
-        self._context = context
-        self._stream = host.new_stream_id()
-        self._writer: StreamWriter[Any] = StreamWriter(context.write, self._take)
-
-    async def run(self, origin: MemberId) -> None:
-        destination = Destination(INBOUND, self._stream)
-        self._router.open_inbound(self._stream, origin)
-        self._host.add_writer(destination, self._writer.wake)
-        try:
-            await run_stream(self._read(), self._writer)
-        finally:
-            self._host.remove_writer(destination)
-            self._router.close_inbound(self._stream, self._host.now_ms())
-            self._host.settle()
-
-    async def _read(self) -> None:
-        while (frame := await read_frame(self._context)) is not None:
-            batch = forward_batch(frame)
-            self._meter.frame_in(FORWARD, len(batch.ids))
-            self._router.inbound_frame(self._stream, batch, self._host.now_ms())
-            self._host.settle()
-
-    def _take(self) -> peer_pb2.ForwardResults | None:
-        batch = self._router.take_inbound(self._stream)
-        if batch is None:
-            return None
-        self._meter.frame_out(FORWARD, len(batch.ids))
-        return forward_results(batch)

@@ -1,7 +1,7 @@
 """The three gRPC servers of a sidecar: for applications, for members, for operators and people.
 
 Each has health and reflection. The Admin service is also on the peer server, where other members
-carry what only the leader can do.
+carry what only the leader can do. Beside the peer server stands the port of its streams.
 
 Shutdown order: `drain` says NOT_SERVING and leaves everything running; `stop` closes the ports,
 gives streams a grace and then waits for the handlers themselves, because gRPC returns before they
@@ -27,7 +27,8 @@ from parti_sidecar.peer_service import PeerService
 from parti_sidecar.router_service import RouterService
 from parti_sidecar.rpc_guard import RpcGuard
 from parti_sidecar.rpc_meter import RpcMeter
-from parti_sidecar.transport import UnixSocket, bind, make_server
+from parti_sidecar.stream_listener import StreamListener
+from parti_sidecar.transport import UnixSocket, bind, make_server, split_address
 from parti_sidecar.unary_sends import UnarySends
 from parti_sidecar.worker_service import WorkerService
 
@@ -45,6 +46,7 @@ class ApiAddresses:
 
     app: str
     peer: str
+    peer_streams: str
     admin: str
     app_socket: str = ""  # path of a unix socket; empty: none
 
@@ -67,6 +69,7 @@ class ApiServers:
         self._health: list[health.aio.HealthServicer] = []
         self._socket: UnixSocket | None = None
         self._router: RouterService | None = None
+        self._streams: StreamListener | None = None
 
     @classmethod
     async def start(
@@ -95,6 +98,8 @@ class ApiServers:
         """Close the ports, end the streams after the grace, wait for the handlers."""
         if self._servers:
             await asyncio.gather(*(server.stop(grace_ms / 1000) for server in self._servers))
+        if self._streams is not None:
+            await self._streams.stop()
         await self._guard.wait_idle(HANDLERS_END_MS)
         self._servers.clear()
         if self._socket is not None:
@@ -111,12 +116,16 @@ class ApiServers:
             host, meter, limits, refused_because=settings.workers_refused_because
         )
         admin = AdminService(host, sends, calls, settings.version)
+        streams = self._streams = StreamListener(host, meter)
+        peer_streams = await streams.start(addresses.peer_streams)
+        peer = PeerService(host, meter, calls, stream_port=split_address(peer_streams)[1])
         app_server = await self._make({ROUTER: router, WORKER: worker})
-        peer_server = await self._make({PEER: PeerService(host, meter, calls), ADMIN: admin})
+        peer_server = await self._make({PEER: peer, ADMIN: admin})
         admin_server = await self._make({ADMIN: admin})
         bound = ApiAddresses(
             app=bind(app_server, addresses.app),
             peer=bind(peer_server, addresses.peer),
+            peer_streams=peer_streams,
             admin=bind(admin_server, addresses.admin),
             app_socket=addresses.app_socket,
         )

@@ -25,7 +25,10 @@ from parti_shard.errors import Executed, Failure, MalformedFrameError, PartiErro
 WRITE_STALL_MS = 10_000  # a peer that takes nothing for so long is given up
 FIRST_FRAME_MS = 5_000  # a stream has to say who it is in this time
 
+_UNDECODABLE = "these bytes are no message of this call"
+
 Frame = TypeVar("Frame")
+Decoded = TypeVar("Decoded", bound=Message)
 
 
 class StreamBrokenError(PartiError):
@@ -160,8 +163,16 @@ def decoded_or_stand_in(message: type[Message]) -> Callable[[bytes], Message | U
 def require_decoded(message: Any) -> Any:
     """The message. Raises MalformedFrameError for the stand-in."""
     if isinstance(message, Undecodable):
-        raise MalformedFrameError("these bytes are no message of this call")
+        raise MalformedFrameError(_UNDECODABLE)
     return message
+
+
+def decoded(message: type[Decoded], data: bytes) -> Decoded:
+    """Read a message that a stranger sent. Raises MalformedFrameError."""
+    try:
+        return message.FromString(data)
+    except DecodeError as error:
+        raise MalformedFrameError(_UNDECODABLE) from error
 
 
 async def read_frame(source: Any) -> Any | None:

@@ -1,19 +1,22 @@
-"""Makes every gRPC channel and server of the sidecar, with every option that matters pinned.
+"""Makes every channel, server and socket of the sidecar, with every option that matters pinned.
 
-This is the one place that names gRPC options, binds addresses and will take TLS settings. gRPC
-accepts misspelt options silently, shares ports between processes and replaces live sockets by
+This is the one place that names gRPC and TCP options, binds addresses and will take TLS settings.
+gRPC accepts misspelt options silently, shares ports between processes and replaces live sockets by
 default; the settings here turn that off, and the tests prove their effect.
 
 Invariants: a bound address is a literal IP address or a unix socket that nobody else holds; each
-purpose has its own connection, so that bulk never stands in front of heartbeats. Channels and
-servers belong to the running loop: make them inside it.
+purpose has its own connection, so that bulk never stands in front of heartbeats. All of it belongs
+to the running loop: make it inside.
 """
 
 from __future__ import annotations
 
+import asyncio
 import fcntl
 import ipaddress
 import os
+import socket
+from collections.abc import Callable
 from enum import StrEnum
 from pathlib import Path
 
@@ -30,6 +33,11 @@ RECONNECT_FIRST_MS = 100
 RECONNECT_ATTEMPT_MS = 500
 RECONNECT_LAST_MS = 2_000
 RESOLVE_AGAIN_AFTER_MS = 500
+# Of streams: sent bytes that the other machine's kernel does not confirm in this time end them.
+UNCONFIRMED_MS = KEEPALIVE_TIMEOUT_MS
+UNWRITTEN_BYTES_HIGH = 256 << 10  # above it nothing more is taken for a stream
+UNWRITTEN_BYTES_LOW = 64 << 10  # below it again
+ACCEPT_BACKLOG = 128
 SOCKET_PATH_BYTES_MAX = 107
 SOCKET_UMASK = 0o117  # owner and group of the pod's shared folder, nobody else
 
@@ -49,10 +57,8 @@ class BindError(Exception):
 class Purpose(StrEnum):
     """What a channel is for. Each has a connection of its own."""
 
-    FRAMES = "frames"
     SNAPSHOT = "snapshot"
-    FORWARD = "forward"
-    CALLS = "calls"  # unary calls carried to the leader
+    CALLS = "calls"  # unary calls
 
 
 _COMMON: Options = [
@@ -104,6 +110,43 @@ def bind(server: grpc.aio.Server, address: str) -> str:
     if bound == 0:
         raise BindError(address, "gRPC refused it without a reason")
     return join_address(host, bound)
+
+
+async def listen_for_streams(
+    address: str, make: Callable[[], asyncio.Protocol]
+) -> tuple[asyncio.Server, str]:
+    """Listen on an address as `bind` does; gives the server and the address that was bound."""
+    host, port = split_address(address)
+    try:
+        listening = _listening_socket(host, port)
+    except OSError as error:
+        raise BindError(address, error.strerror or str(error)) from error
+    bound = join_address(host, listening.getsockname()[1])
+    server = await asyncio.get_running_loop().create_server(
+        make, sock=listening, backlog=ACCEPT_BACKLOG
+    )
+    return server, bound
+
+
+def _listening_socket(host: str, port: int) -> socket.socket:
+    """Every address of the machine means both families, as gRPC takes it."""
+    if ipaddress.ip_address(host).is_unspecified and socket.has_dualstack_ipv6():
+        return socket.create_server(("::", port), family=socket.AF_INET6, dualstack_ipv6=True)
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    return socket.create_server((host, port), family=family)
+
+
+async def dial_stream(host: str, port: int, make: Callable[[], asyncio.Protocol]) -> None:
+    """Connect to a host by name or address. Raises OSError."""
+    await asyncio.get_running_loop().create_connection(make, host, port)
+
+
+def tune_stream(transport: asyncio.Transport) -> None:
+    """Set what both ends of a stream want of their connection."""
+    transport.set_write_buffer_limits(high=UNWRITTEN_BYTES_HIGH, low=UNWRITTEN_BYTES_LOW)
+    connection = transport.get_extra_info("socket")
+    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, UNCONFIRMED_MS)
 
 
 def split_address(address: str) -> tuple[str, int]:

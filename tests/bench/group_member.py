@@ -39,7 +39,8 @@ from parti_sidecar.rpc_meter import RpcMeter
 from parti_sidecar.runtime import settle_memory
 from parti_sidecar.storage.base import WriteBatch
 from parti_sidecar.storage.sqlite import SqliteStorage
-from parti_sidecar.transport import bind, make_server
+from parti_sidecar.stream_listener import StreamListener
+from parti_sidecar.transport import bind, make_server, split_address
 from tests.bench.stats import Load
 
 CLUSTER = "bench"
@@ -211,7 +212,9 @@ async def serve(me: MemberId, data_dir: Path) -> None:
     host = GroupHost(me)
     meter = RpcMeter()
     server = make_server()
-    service = PeerService(host, meter, LeaderCalls(host))  # type: ignore[arg-type]
+    streams = StreamListener(host, meter)  # type: ignore[arg-type]
+    _, port = split_address(await streams.start("127.0.0.1:0"))
+    service = PeerService(host, meter, LeaderCalls(host), port)  # type: ignore[arg-type]
     descriptor = peer_pb2.DESCRIPTOR.services_by_name["Peer"]
     server.add_generic_rpc_handlers((RpcGuard(meter).service(descriptor, service),))
     address = bind(server, "127.0.0.1:0")
@@ -232,6 +235,7 @@ async def serve(me: MemberId, data_dir: Path) -> None:
             print(json.dumps(asdict(load)), flush=True)
     if engine is not None:
         engine.stop()
+    await streams.stop()
     await server.stop(None)
 
 

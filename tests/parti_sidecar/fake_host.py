@@ -38,7 +38,8 @@ from parti_sidecar.servers import ApiAddresses, ApiServers, ApiSettings
 
 CLUSTER = "test-cluster"
 FOR_EVER_MS = 1 << 60
-ANY_PORTS = ApiAddresses(app="127.0.0.1:0", peer="127.0.0.1:0", admin="127.0.0.1:0")
+ANY_PORT = "127.0.0.1:0"
+ANY_PORTS = ApiAddresses(app=ANY_PORT, peer=ANY_PORT, peer_streams=ANY_PORT, admin=ANY_PORT)
 
 
 @dataclass

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from typing import cast
 
 import pytest
@@ -13,13 +14,13 @@ from parti_proto import app_pb2, peer_pb2
 from parti_shard.errors import Failure, Reason
 from parti_shard.ids import MemberId
 from parti_shard.router import Router
-from parti_sidecar import frames_link, link
+from parti_sidecar import dialled_stream, frames_link, link
 from parti_sidecar.handshakes import LocalPeer
 from parti_sidecar.link import Backoff
 from parti_sidecar.peer_links import PeerLinks
-from parti_sidecar.servers import ApiAddresses
 from tests.parti_sidecar.api_clients import Client, EchoWorker, until
-from tests.parti_sidecar.fake_host import CLUSTER, FakeCluster, FakeHost, Node
+from tests.parti_sidecar.fake_host import ANY_PORTS, CLUSTER, FakeCluster, FakeHost, Node
+from tests.parti_sidecar.raw_streams import RawStream, hello
 
 TWO = MemberId(2)
 PARTITIONS = 4
@@ -52,7 +53,7 @@ async def _restart(node: Node) -> None:
     """Let the member's servers come back on the same port."""
     assert node.servers is not None
     await node.servers.stop(grace_ms=0)
-    await node.start(ApiAddresses("127.0.0.1:0", node.bound.peer, "127.0.0.1:0"))
+    await node.start(replace(ANY_PORTS, peer=node.bound.peer))
 
 
 async def test_what_is_sent_arrives_in_order_and_batched(one: FakeHost, two: FakeHost) -> None:
@@ -137,7 +138,7 @@ async def test_a_peer_that_is_someone_else_is_logged_once_and_retried(
 async def test_a_peer_that_accepts_and_says_nothing_is_given_up(
     one: FakeHost, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(link, "HANDSHAKE_MS", 100)
+    monkeypatch.setattr(dialled_stream, "HANDSHAKE_MS", 100)
     release = asyncio.Event()
 
     async def freeze(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -204,11 +205,9 @@ async def test_a_forward_link_that_broke_is_opened_again_when_it_is_wanted(
 
 async def _rival_stream(node: Node) -> None:
     """Open a newer stream in the name of the first member, which breaks the one that is open."""
-    async with Client(node.bound.peer) as client:
-        call = client.open("Peer.Forward")
-        local = LocalPeer(CLUSTER, MemberId(1), "")
-        await call.write(peer_pb2.ForwardFrame(handshake=local.handshake(node.host.me)))
-        await call.initial_metadata()
+    handshake = LocalPeer(CLUSTER, MemberId(1), "").handshake(node.host.me)
+    async with RawStream(node.bound.peer_streams) as stream:
+        await stream.introduce(hello(handshake, peer_pb2.STREAM_KIND_FORWARD))
 
 
 async def test_close_leaves_no_tasks(one: FakeHost, two: FakeHost) -> None:

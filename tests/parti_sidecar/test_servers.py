@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 
 import grpc
@@ -18,11 +19,11 @@ from parti_shard.errors import Executed, Reason
 from parti_sidecar import servers
 from parti_sidecar.rpc_guard import snake_case
 from parti_sidecar.rpc_meter import BUCKET_BOUNDS_SECONDS, RpcMeter
-from parti_sidecar.servers import ApiAddresses, ApiServers, ApiSettings
+from parti_sidecar.servers import ApiServers, ApiSettings
 from parti_sidecar.status import INTERNAL_TEXT
 from parti_sidecar.transport import BindError
 from tests.parti_sidecar.api_clients import Client, ends_with, until
-from tests.parti_sidecar.fake_host import FakeCluster, Node
+from tests.parti_sidecar.fake_host import ANY_PORTS, FakeCluster, Node
 
 
 @pytest.fixture
@@ -76,9 +77,7 @@ async def test_drain_says_not_serving_and_goes_on_serving(node: Node) -> None:
 async def test_the_unix_socket_serves_applications(tmp_path: Path) -> None:
     cluster = FakeCluster()
     path = str(tmp_path / "app.sock")
-    await cluster.nodes[0].start(
-        ApiAddresses("127.0.0.1:0", "127.0.0.1:0", "127.0.0.1:0", app_socket=path)
-    )
+    await cluster.nodes[0].start(replace(ANY_PORTS, app_socket=path))
     async with Client(f"unix:{path}") as client:
         reply = await client.open("Router.Locate", app_pb2.LocateRequest(partition=0))
         assert reply.partition.partition == 0
@@ -87,7 +86,7 @@ async def test_the_unix_socket_serves_applications(tmp_path: Path) -> None:
 
 
 async def test_a_port_that_is_taken_leaves_nothing_running(node: Node) -> None:
-    taken = ApiAddresses(app="127.0.0.1:0", peer="127.0.0.1:0", admin=node.bound.admin)
+    taken = replace(ANY_PORTS, admin=node.bound.admin)
     before = len(asyncio.all_tasks())
     with pytest.raises(BindError, match=node.bound.admin):
         await ApiServers.start(node.host, taken, ApiSettings(), RpcMeter())
@@ -102,15 +101,14 @@ async def test_a_bug_is_counted_and_its_words_stay_inside(
 
     monkeypatch.setattr(node.host, "peer_heard", break_down)
     async with Client(node.bound.peer) as client:
-        call = client.open("Peer.Frames")
         handshake = peer_pb2.Handshake(protocol_version=1, cluster_id="test-cluster")
-        await call.write(peer_pb2.PeerFrame(handshake=handshake))
+        call = client.open("Peer.StreamPort", peer_pb2.StreamPortRequest(handshake=handshake))
         failure = await ends_with(call)
     assert (failure.reason, failure.executed) == (Reason.INTERNAL, Executed.UNKNOWN)
     assert failure.message == INTERNAL_TEXT
     assert "secret" not in await call.details()
     assert node.meter.bugs == 1
-    await until(lambda: node.meter.errors["Peer.Frames", "INTERNAL"] == 1)
+    await until(lambda: node.meter.errors["Peer.StreamPort", "INTERNAL"] == 1)
     assert "secret words" in caplog.text
 
 

@@ -4,16 +4,29 @@ from __future__ import annotations
 
 import asyncio
 import os
+import socket
 import stat
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import ClassVar
 
 import grpc
 import grpc.aio
 import pytest
 
 from parti_sidecar import transport
-from parti_sidecar.transport import BindError, Purpose, UnixSocket, bind, make_server, open_channel
+from parti_sidecar.transport import (
+    BindError,
+    Purpose,
+    UnixSocket,
+    bind,
+    dial_stream,
+    listen_for_streams,
+    make_server,
+    open_channel,
+    tune_stream,
+)
+from tests.parti_sidecar.api_clients import until
 
 
 @pytest.fixture
@@ -23,19 +36,20 @@ async def server() -> AsyncIterator[grpc.aio.Server]:
     await made.stop(None)
 
 
+WRONG_ADDRESSES = [
+    ("5100", "ip:port"),
+    ("127.0.0.1:", "ip:port"),
+    ("127.0.0.1:http", "ip:port"),
+    ("127.0.0.1:99999", "above 65535"),
+    ("localhost:0", "literal IP"),
+    (":0", "literal IP"),
+    ("::1:0", "brackets"),
+    ("[127.0.0.1]:0", "brackets"),
+]
+
+
 @pytest.mark.parametrize(
-    ("address", "says"),
-    [
-        ("5100", "ip:port"),
-        ("127.0.0.1:", "ip:port"),
-        ("127.0.0.1:http", "ip:port"),
-        ("127.0.0.1:99999", "above 65535"),
-        ("localhost:0", "literal IP"),
-        (":0", "literal IP"),
-        ("::1:0", "brackets"),
-        ("[127.0.0.1]:0", "brackets"),
-        ("192.0.2.1:0", "not an address of this machine"),
-    ],
+    ("address", "says"), [*WRONG_ADDRESSES, ("192.0.2.1:0", "not an address of this machine")]
 )
 async def test_a_wrong_address_is_refused_by_name(
     server: grpc.aio.Server, address: str, says: str
@@ -65,16 +79,16 @@ async def test_a_port_in_use_is_not_shared(server: grpc.aio.Server) -> None:
 
 async def test_a_live_unix_socket_is_not_replaced(server: grpc.aio.Server, tmp_path: Path) -> None:
     path = str(tmp_path / "app.sock")
-    socket = UnixSocket(path)
-    assert socket.bind(server) == f"unix:{path}"
+    held = UnixSocket(path)
+    assert held.bind(server) == f"unix:{path}"
     mode = stat.S_IMODE(os.stat(path).st_mode)  # noqa: PTH116  # no blocking worth a thread
     assert mode == 0o660, oct(mode)
     second = make_server()
     with pytest.raises(BindError, match="another process holds it"):
         UnixSocket(path).bind(second)
     await second.stop(None)
-    socket.release()
-    socket.release()
+    held.release()
+    held.release()
 
 
 async def test_a_released_unix_socket_can_be_bound_again(
@@ -118,9 +132,9 @@ async def test_a_file_where_the_socket_should_be_is_refused_and_unlocked(
 async def test_the_umask_is_as_before(server: grpc.aio.Server, tmp_path: Path) -> None:
     before = os.umask(0o027)
     try:
-        socket = UnixSocket(str(tmp_path / "app.sock"))
-        socket.bind(server)
-        socket.release()
+        held = UnixSocket(str(tmp_path / "app.sock"))
+        held.bind(server)
+        held.release()
         assert os.umask(0o027) == 0o027
     finally:
         os.umask(before)
@@ -159,7 +173,7 @@ async def test_a_frozen_server_breaks_the_stream(monkeypatch: pytest.MonkeyPatch
 
     frozen = await asyncio.start_server(freeze, "127.0.0.1", 0)
     port = frozen.sockets[0].getsockname()[1]
-    async with open_channel(f"127.0.0.1:{port}", Purpose.FRAMES) as channel:
+    async with open_channel(f"127.0.0.1:{port}", Purpose.CALLS) as channel:
         call = channel.stream_unary("/t.T/Never")(timeout=10)
         await call.write(b"x")
         assert await call.code() is grpc.StatusCode.UNAVAILABLE
@@ -167,3 +181,62 @@ async def test_a_frozen_server_breaks_the_stream(monkeypatch: pytest.MonkeyPatch
     release.set()
     frozen.close()
     await frozen.wait_closed()
+
+
+@pytest.mark.parametrize(
+    ("address", "says"), [*WRONG_ADDRESSES, ("192.0.2.1:0", "Cannot assign requested address")]
+)
+async def test_a_wrong_address_of_streams_is_refused_by_name(address: str, says: str) -> None:
+    with pytest.raises(BindError, match=says) as caught:
+        await listen_for_streams(address, asyncio.Protocol)
+    assert repr(address) in str(caught.value)
+
+
+class _Tuned(asyncio.Protocol):
+    """Notes what its connection is set to."""
+
+    made: ClassVar[list[_Tuned]] = []
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        tune_stream(transport)
+        connection = transport.get_extra_info("socket")
+        self.unconfirmed_ms = connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT)
+        self.no_delay = connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+        self.write_limits = transport.get_write_buffer_limits()
+        self.made.append(self)
+        transport.close()
+
+
+@pytest.mark.parametrize(
+    ("address", "dialled"),
+    [
+        ("127.0.0.1:0", "127.0.0.1"),
+        ("[::1]:0", "::1"),
+        ("0.0.0.0:0", "::1"),
+        ("[::]:0", "127.0.0.1"),
+        ("127.0.0.1:0", "localhost"),
+    ],
+)
+async def test_streams_are_dialled_in_both_families_and_tuned_at_both_ends(
+    address: str, dialled: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_Tuned, "made", [])
+    server, bound = await listen_for_streams(address, _Tuned)
+    assert bound.rpartition(":")[0] == address.rpartition(":")[0]
+    await dial_stream(dialled, int(bound.rpartition(":")[2]), _Tuned)
+    await until(lambda: len(_Tuned.made) == 2, "both ends")
+    for end in _Tuned.made:
+        assert end.unconfirmed_ms == transport.UNCONFIRMED_MS
+        assert end.no_delay
+        assert end.write_limits == (transport.UNWRITTEN_BYTES_LOW, transport.UNWRITTEN_BYTES_HIGH)
+    server.close()
+    await server.wait_closed()
+
+
+async def test_a_port_of_streams_is_not_shared() -> None:
+    server, bound = await listen_for_streams("127.0.0.1:0", asyncio.Protocol)
+    with pytest.raises(BindError, match="in use"):
+        await listen_for_streams(bound, asyncio.Protocol)
+    server.close()
+    await server.wait_closed()

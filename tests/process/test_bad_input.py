@@ -17,27 +17,30 @@ import pytest
 
 from parti_cli.devcluster import DevCluster
 from parti_proto import admin_pb2, app_pb2, peer_pb2
-from parti_shard.errors import Executed, Failure, Reason
+from parti_shard.errors import Executed, Reason
 from parti_sidecar.status import failure_of
 from tests.parti_sidecar.api_clients import Client, ends_with
-from tests.process.world import World
+from tests.process.bad_input import (
+    GARBAGE,
+    PARTITIONS,
+    STRANGER,
+    TWICE,
+    WRONG_PEERS,
+    handshake,
+    refused,
+    serves,
+    serving_cluster,
+)
 
 pytestmark = [pytest.mark.process, pytest.mark.timeout(120)]
 
-PARTITIONS = 16
 PAYLOAD_BYTES_MAX = 1 << 20
 IN_FLIGHT_MAX = 4_096
-STRANGER = 0xBAD  # a member nobody knows
-GARBAGE = b"\xff\xfe\xfd no message of any protocol \x00\x01"
-TWICE = b"x:1 echo"
 
 
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DevCluster]:
-    world = World(tmp_path_factory.mktemp("bad-input"))
-    with world.cluster as running:
-        running.up(2, partitions=PARTITIONS, worker=world.worker_command)
-        running.wait_settled()
+    with serving_cluster(tmp_path_factory.mktemp("bad-input")) as running:
         yield running
 
 
@@ -64,18 +67,6 @@ async def admin(cluster: DevCluster) -> AsyncIterator[Client]:
         assert status.state == "ready"
     async with Client(cluster.addresses("m1").app) as client:
         await serves(client)
-
-
-async def serves(client: Client) -> None:
-    """All partitions answer, whoever owns them."""
-    for partition in range(PARTITIONS):
-        request = app_pb2.SendRequest(partition=partition, payload=b"good:1 echo")
-        reply = await client.open("Router.Send", request)
-        assert reply.payload == request.payload
-
-
-def refused(failure: Failure, reason: Reason) -> None:
-    assert (failure.reason, failure.executed) == (reason, Executed.NO), failure
 
 
 # --- Router -----------------------------------------------------------------------------------
@@ -230,96 +221,24 @@ async def test_a_malformed_frame_ends_the_worker_not_the_sidecar(
 # --- Peer -------------------------------------------------------------------------------------
 
 
-async def handshake(cluster: DevCluster, **changes: Any) -> peer_pb2.Handshake:
-    status = await asyncio.to_thread(cluster.status, "m1")
-    good: dict[str, Any] = {
-        "protocol_version": 1,
-        "cluster_id": status.cluster_id,
-        "from_member": STRANGER,
-        "to_member": status.member_id,
-    }
-    return peer_pb2.Handshake(**{**good, **changes})
-
-
-FIRST_FRAMES = {
-    "Frames": peer_pb2.PeerFrame,
-    "Forward": peer_pb2.ForwardFrame,
-    "Snapshot": peer_pb2.SnapshotChunk,
-}
-WRONG_PEERS = [
-    ({"cluster_id": "somebody-elses"}, Reason.WRONG_CLUSTER),
-    ({"cluster_id": ""}, Reason.WRONG_CLUSTER),
-    ({"protocol_version": 0}, Reason.PROTOCOL_VERSION),
-    ({"protocol_version": 2}, Reason.PROTOCOL_VERSION),
-    ({"to_member": STRANGER}, Reason.UNKNOWN_MEMBER),
-]
-
-
 @pytest.mark.parametrize(("changes", "reason"), WRONG_PEERS)
-@pytest.mark.parametrize("name", FIRST_FRAMES)
-async def test_wrong_handshakes(
-    cluster: DevCluster, peer: Client, name: str, changes: dict[str, Any], reason: Reason
+async def test_wrong_handshakes_of_calls(
+    cluster: DevCluster, peer: Client, changes: dict[str, Any], reason: Reason
 ) -> None:
-    call = peer.open(f"Peer.{name}")
-    await call.write(FIRST_FRAMES[name](handshake=await handshake(cluster, **changes)))
+    wrong = await handshake(cluster, **changes)
+    request = peer_pb2.StreamPortRequest(handshake=wrong)
+    refused(await peer.fails("Peer.StreamPort", request), reason)
+    call = peer.open("Peer.Snapshot")
+    await call.write(peer_pb2.SnapshotChunk(handshake=wrong))
     refused(await ends_with(call), reason)
 
 
-@pytest.mark.parametrize("name", FIRST_FRAMES)
-async def test_no_handshake(peer: Client, name: str) -> None:
-    call = peer.open(f"Peer.{name}")
-    await call.write(FIRST_FRAMES[name]())
+async def test_no_handshake_in_calls(peer: Client) -> None:
+    request = peer_pb2.StreamPortRequest()
+    refused(await peer.fails("Peer.StreamPort", request), Reason.MALFORMED_FRAME)
+    call = peer.open("Peer.Snapshot")
+    await call.write(peer_pb2.SnapshotChunk())
     refused(await ends_with(call), Reason.MALFORMED_FRAME)
-
-
-BAD_PEER_FRAMES = {
-    "raft": peer_pb2.PeerFrame(raft=[GARBAGE]),
-    "no raft": peer_pb2.PeerFrame(raft=[b""]),
-    "session": peer_pb2.PeerFrame(session=[GARBAGE]),
-    "no session": peer_pb2.PeerFrame(session=[b""]),
-}
-
-
-@pytest.mark.parametrize("frame", BAD_PEER_FRAMES.values(), ids=BAD_PEER_FRAMES.keys())
-async def test_malformed_peer_frames(
-    cluster: DevCluster, peer: Client, frame: peer_pb2.PeerFrame
-) -> None:
-    call = peer.open("Peer.Frames")
-    await call.write(peer_pb2.PeerFrame(handshake=await handshake(cluster)))
-    await call.initial_metadata()
-    await call.write(frame)
-    refused(await ends_with(call), Reason.MALFORMED_FRAME)
-
-
-BAD_FORWARDS = {
-    "partitions": peer_pb2.ForwardFrame(id=[1, 2], partition=[0], payload=[TWICE, TWICE]),
-    "epochs": peer_pb2.ForwardFrame(id=[1], partition=[0], epoch=[1, 1], payload=[TWICE]),
-    "falling ids": peer_pb2.ForwardFrame(id=[2, 1], partition=[0, 0], payload=[TWICE, TWICE]),
-    "ping at": peer_pb2.ForwardFrame(id=[1], partition=[0], payload=[TWICE], ping_at=[3]),
-}
-
-
-@pytest.mark.parametrize("frame", BAD_FORWARDS.values(), ids=BAD_FORWARDS.keys())
-async def test_malformed_forwards(
-    cluster: DevCluster, peer: Client, frame: peer_pb2.ForwardFrame
-) -> None:
-    call = peer.open("Peer.Forward")
-    await call.write(peer_pb2.ForwardFrame(handshake=await handshake(cluster)))
-    await call.initial_metadata()
-    await call.write(frame)
-    refused(await ends_with(call), Reason.MALFORMED_FRAME)
-
-
-async def test_a_forward_to_a_partition_that_does_not_exist(
-    cluster: DevCluster, peer: Client
-) -> None:
-    call = peer.open("Peer.Forward")
-    await call.write(peer_pb2.ForwardFrame(handshake=await handshake(cluster)))
-    frame = peer_pb2.ForwardFrame(id=[1], partition=[PARTITIONS], epoch=[1], payload=[TWICE])
-    await call.write(frame)
-    (error,) = (await call.read()).errors
-    assert (error.detail.reason, error.detail.executed) == (Reason.BAD_PARTITION, Executed.NO)
-    call.cancel()
 
 
 @pytest.mark.parametrize(
@@ -411,14 +330,13 @@ METHODS = [
     ("app", "parti.v1.Router/Locate"),
     ("peer", "parti.v1.Peer/Join"),
     ("peer", "parti.v1.Peer/SnapshotOffset"),
+    ("peer", "parti.v1.Peer/StreamPort"),
     ("admin", "parti.v1.Admin/SetIntent"),
     ("admin", "parti.v1.Admin/Bootstrap"),
 ]
 STREAMS = [
     ("app", "parti.v1.Router/SendStream"),
     ("app", "parti.v1.Worker/Attach"),
-    ("peer", "parti.v1.Peer/Frames"),
-    ("peer", "parti.v1.Peer/Forward"),
     ("peer", "parti.v1.Peer/Snapshot"),
 ]
 

@@ -1,0 +1,375 @@
+"""A stream of frames on real sockets: batches by itself, back pressure, liveness, ways to end."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import socket
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import asynccontextmanager
+from typing import Any, ParamSpec
+
+import pytest
+import uvloop
+
+from parti_shard.errors import Executed, Failure, MalformedFrameError, PartiError, Reason
+from parti_sidecar import frame_stream
+from parti_sidecar.frame_stream import FrameStream, StreamEndedError
+from parti_sidecar.framing import FrameKind
+from parti_sidecar.status import INTERNAL_TEXT
+from parti_sidecar.transport import dial_stream, listen_for_streams
+from tests.parti_sidecar.api_clients import until
+from tests.parti_sidecar.raw_streams import (
+    DATA,
+    END,
+    PING,
+    PONG,
+    RawStream,
+    frame,
+)
+
+BYTES_MAX = 4 << 20
+
+
+P = ParamSpec("P")
+
+
+def on_uvloop(test: Callable[P, Coroutine[Any, Any, None]]) -> Callable[P, None]:
+    """Run the test on the event loop of the process; other tests use the standard one."""
+
+    @functools.wraps(test)
+    def run(*args: P.args, **kwargs: P.kwargs) -> None:
+        uvloop.run(test(*args, **kwargs))
+
+    return run
+
+
+class _User:
+    """Keeps what it is told; sends what is in `queue`, all of it in one frame."""
+
+    def __init__(self) -> None:
+        self.stream: FrameStream | None = None
+        self.first: list[tuple[FrameKind, bytes]] = []
+        self.bodies: list[bytes] = []
+        self.queue: list[bytes] = []
+        self.error: Exception | None = None
+        self.ends = 0
+        self.takes = 0
+        self.on_frame: Callable[[bytes], None] = self.bodies.append
+
+    def connected(self, stream: FrameStream) -> None:
+        self.stream = stream
+
+    def introduced(self, kind: FrameKind, body: bytes) -> None:
+        self.first.append((kind, body))
+
+    def received(self, body: bytes) -> None:
+        self.on_frame(body)
+
+    def take(self) -> bytes | None:
+        self.takes += 1
+        queue, self.queue = self.queue, []
+        return b"".join(queue) or None
+
+    def ended(self, error: Exception) -> None:
+        self.error = error
+        self.ends += 1
+
+    @property
+    def failure(self) -> Failure:
+        assert isinstance(self.error, PartiError), self.error
+        return self.error.failure
+
+    def send(self, body: bytes) -> None:
+        assert self.stream is not None
+        self.queue.append(body)
+        self.stream.wake()
+
+
+@asynccontextmanager
+async def _listening(
+    user: _User, address: str = "127.0.0.1:0", *, bytes_max: int = BYTES_MAX
+) -> AsyncIterator[str]:
+    """A port whose one stream is for `user`; at the end nothing is left of it."""
+    server, bound = await listen_for_streams(
+        address, lambda: FrameStream(user, bytes_max=bytes_max)
+    )
+    try:
+        yield bound
+    finally:
+        server.close()
+        if user.stream is not None:
+            user.stream.close()
+            await user.stream.closed
+        assert user.ends == (user.stream is not None), "the end is told once"
+        await server.wait_closed()
+
+
+@asynccontextmanager
+async def _pair() -> AsyncIterator[tuple[_User, _User]]:
+    """Both sides of a stream."""
+    one, two = _User(), _User()
+    async with _listening(two) as bound:
+        host, _, port = bound.rpartition(":")
+        await dial_stream(host, int(port), lambda: FrameStream(one, bytes_max=BYTES_MAX))
+        await until(lambda: two.stream, "the connection")
+        yield one, two
+        assert one.stream is not None
+        one.stream.close()
+        await one.stream.closed
+
+
+@asynccontextmanager
+async def _raw(bytes_max: int = BYTES_MAX) -> AsyncIterator[tuple[_User, RawStream]]:
+    """A stream whose other side the test plays byte by byte."""
+    user = _User()
+    async with _listening(user, bytes_max=bytes_max) as bound, RawStream(bound) as raw:
+        await until(lambda: user.stream, "the connection")
+        yield user, raw
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1:0", "[::1]:0"])
+@on_uvloop
+async def test_frames_go_both_ways_in_order(address: str) -> None:
+    user = _User()
+    async with _listening(user, address) as bound, RawStream(bound) as raw:
+        await raw.send(frame(1, b"hello"), *(frame(DATA, b"%d" % n) for n in range(50)))
+        await until(lambda: len(user.bodies) == 50, "the frames")
+        assert user.first == [(FrameKind.HELLO, b"hello")]
+        assert user.bodies == [b"%d" % n for n in range(50)]
+        user.send(b"answer")
+        assert await raw.read() == (DATA, b"answer")
+
+
+@on_uvloop
+async def test_the_first_frame_of_a_turn_leaves_at_once_and_the_rest_share_one() -> None:
+    async with _raw() as (user, raw):
+        for number in range(10):
+            user.send(b"%d" % number)
+        assert user.takes == 2, "one frame, and then nothing was left"
+        assert len(user.queue) == 9
+        assert await raw.read() == (DATA, b"0")
+        assert await raw.read() == (DATA, b"123456789")
+
+
+@on_uvloop
+async def test_an_idle_stream_takes_nothing_by_itself() -> None:
+    async with _raw() as (user, raw):
+        user.send(b"x")
+        await raw.read()
+        takes = user.takes
+        await raw.send(frame(DATA, b"y"))
+        await until(lambda: user.bodies, "the frame")
+        assert user.takes == takes
+
+
+@on_uvloop
+async def test_nothing_is_taken_while_the_other_side_does_not_read() -> None:
+    async with _pair() as (one, two):
+        assert one.stream is not None
+        assert two.stream is not None
+        two.stream._transport.pause_reading()  # type: ignore[union-attr]
+        sent = 0
+        while not one.queue:
+            one.send(bytes(100_000))
+            sent += 1
+            await asyncio.sleep(0)
+            assert sent < 1_000, "there is no back pressure"
+        for _ in range(20):
+            one.send(bytes(100_000))
+            sent += 1
+            await asyncio.sleep(0)
+        assert len(one.queue) >= 20
+        assert one.stream._transport.get_write_buffer_size() < 1 << 20  # type: ignore[union-attr]
+        two.stream._transport.resume_reading()  # type: ignore[union-attr]
+        await until(lambda: sum(map(len, two.bodies)) == sent * 100_000, "the rest")
+        assert len(two.bodies) < sent, "what waited went out as one frame"
+
+
+@on_uvloop
+async def test_a_side_that_takes_nothing_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(frame_stream, "LOOK_EVERY_MS", 10)
+    monkeypatch.setattr(frame_stream, "WRITE_STALL_MS", 50)
+    async with _pair() as (one, two):
+        assert two.stream is not None
+        two.stream._transport.pause_reading()  # type: ignore[union-attr]
+        while one.error is None:
+            one.send(bytes(1 << 20))
+            await asyncio.sleep(0.001)
+        assert one.failure.reason is Reason.CONNECTION_LOST
+        assert "takes no frames" in one.failure.message
+
+
+@on_uvloop
+async def test_silence_is_asked_about_and_an_answer_is_enough(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(frame_stream, "LOOK_EVERY_MS", 10)
+    monkeypatch.setattr(frame_stream, "PING_AFTER_MS", 50)
+    async with _raw() as (user, raw):
+        for _ in range(3):
+            assert await raw.read() == (PING, b"")
+            await raw.send(frame(PONG))
+        assert user.error is None
+
+
+@on_uvloop
+async def test_a_silent_side_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As a frozen process: its kernel confirms, it says nothing."""
+    monkeypatch.setattr(frame_stream, "LOOK_EVERY_MS", 10)
+    monkeypatch.setattr(frame_stream, "PING_AFTER_MS", 50)
+    monkeypatch.setattr(frame_stream, "PING_ANSWER_MS", 30)
+    async with _raw() as (user, _):
+        await until(lambda: user.error, "the end")
+        assert user.failure.reason is Reason.CONNECTION_LOST
+        assert "nothing was heard for 80 ms" in user.failure.message
+
+
+@on_uvloop
+async def test_looks_are_not_caught_up_after_a_pause(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The process itself stood still: the answer may be there and not be read yet."""
+    monkeypatch.setattr(frame_stream, "LOOK_EVERY_MS", 1)
+    monkeypatch.setattr(frame_stream, "PING_AFTER_MS", 1_000_000)
+    async with _raw() as (user, raw):
+        assert user.stream is not None
+        await raw.send(frame(DATA, b"x"))
+        await until(lambda: user.bodies, "the frame")
+        stopping = socket.socketpair()
+        stopping[0].settimeout(0.2)
+        with pytest.raises(TimeoutError):
+            stopping[0].recv(1)  # the event loop stands still
+        for each in stopping:
+            each.close()
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        assert user.stream._silent_ms < 100
+
+
+@on_uvloop
+async def test_a_ping_is_answered() -> None:
+    async with _raw() as (_, raw):
+        await raw.send(frame(PING))
+        assert await raw.read() == (PONG, b"")
+
+
+@on_uvloop
+async def test_the_reason_of_this_side_is_told_and_arrives_in_spite_of_unread_bytes() -> None:
+    async with _raw(bytes_max=10) as (user, raw):
+        await raw.send(frame(DATA, b"good"), frame(DATA, bytes(3 << 20)))
+        failure = await raw.ends_with()
+        assert failure.reason is Reason.PAYLOAD_TOO_LARGE
+        assert user.failure == failure
+        assert user.bodies == [b"good"]
+
+
+@on_uvloop
+async def test_nothing_is_heard_after_the_end() -> None:
+    async with _raw() as (user, raw):
+        assert user.stream is not None
+        user.stream.end(Failure(Reason.CONFLICT, Executed.UNKNOWN, "replaced"))
+        await raw.send(frame(DATA, b"late"))
+        assert (await raw.ends_with()).message == "replaced"
+        user.send(b"too late")
+        user.stream.say(FrameKind.ACCEPTED)
+        user.stream.end(Failure(Reason.CONFLICT, Executed.UNKNOWN, "once more"))
+        assert not user.bodies
+
+
+@on_uvloop
+async def test_one_who_stays_after_the_last_frame_is_hung_up_on(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(frame_stream, "LINGER_MS", 50)
+    async with _raw() as (user, raw):
+        assert user.stream is not None
+        user.stream.end(Failure(Reason.CONFLICT))
+        assert (await raw.read())[0] == END
+        async with asyncio.timeout(5):
+            await user.stream.closed
+
+
+@on_uvloop
+async def test_the_reason_of_the_other_side_is_known_here() -> None:
+    async with _pair() as (one, two):
+        assert two.stream is not None
+        said = Failure(Reason.DRAINING, Executed.UNKNOWN, "I leave")
+        two.stream.end(said)
+        await until(lambda: one.error, "the end")
+        assert one.failure == two.failure == said
+
+
+@pytest.mark.parametrize("body", [b"\xff\xff garbage", frame(DATA, b"\xff")])
+@on_uvloop
+async def test_an_end_that_cannot_be_read_is_malformed(body: bytes) -> None:
+    async with _raw() as (user, raw):
+        await raw.send(frame(END, body))
+        assert (await raw.ends_with()).reason is Reason.MALFORMED_FRAME
+        assert user.failure.reason is Reason.MALFORMED_FRAME
+
+
+@on_uvloop
+async def test_a_user_may_refuse_a_frame_and_is_asked_no_more() -> None:
+    def refuse(_body: bytes) -> None:
+        raise MalformedFrameError("not this one")
+
+    async with _raw() as (user, raw):
+        user.on_frame = refuse
+        await raw.send(frame(DATA, b"1"), frame(DATA, b"2"))
+        assert (await raw.ends_with()).message == "not this one"
+        assert user.failure.message == "not this one"
+
+
+@on_uvloop
+async def test_the_words_of_a_bug_stay_inside() -> None:
+    def break_down(_body: bytes) -> None:
+        raise ValueError("secret")
+
+    async with _raw() as (user, raw):
+        user.on_frame = break_down
+        await raw.send(frame(DATA, b"1"))
+        failure = await raw.ends_with()
+        assert (failure.reason, failure.message) == (Reason.INTERNAL, INTERNAL_TEXT)
+        assert failure.executed is Executed.UNKNOWN
+        assert isinstance(user.error, ValueError)
+
+
+@on_uvloop
+async def test_a_bug_while_taking_ends_the_stream_and_not_who_woke_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def break_down() -> bytes:
+        raise ZeroDivisionError
+
+    async with _raw() as (user, raw):
+        monkeypatch.setattr(user, "take", break_down)
+        user.send(b"x")
+        assert isinstance(user.error, ZeroDivisionError)
+        assert (await raw.ends_with()).reason is Reason.INTERNAL
+
+
+@on_uvloop
+async def test_the_end_without_a_word_is_told_apart_from_a_broken_connection() -> None:
+    async with _raw() as (user, raw):
+        raw.stop_sending()
+        await until(lambda: user.error, "the end")
+        assert isinstance(user.error, StreamEndedError)
+        await raw.ends()
+    async with _raw() as (user, raw):
+        raw.reset()
+        await until(lambda: user.error, "the end")
+        assert not isinstance(user.error, StreamEndedError)
+        assert user.failure.reason is Reason.CONNECTION_LOST
+        assert user.failure.executed is Executed.UNKNOWN
+
+
+@on_uvloop
+async def test_a_close_sends_what_was_written() -> None:
+    async with _raw() as (user, raw):
+        assert user.stream is not None
+        user.send(b"last")
+        user.stream.close()
+        assert await raw.read() == (DATA, b"last")
+        with pytest.raises(EOFError):
+            await raw.read()
+        await user.stream.closed
+        user.stream.close()
