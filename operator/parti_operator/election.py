@@ -102,8 +102,10 @@ class Election:
             await asyncio.sleep(self._times.retry_ms / 1000)
             renewed = await self._try()
             if not self.may_act:
+                self._held = None
                 raise LeaseLostError("the lease could not be renewed in time")
-            if not renewed and self._is_of_another():
+            if not renewed and self._holder not in ("", self._identity):
+                self._held = None
                 raise LeaseLostError("another replica has taken the lease over")
 
     async def resign(self) -> None:
@@ -112,8 +114,9 @@ class Election:
         if held is None:
             return
         try:
-            await self._kube.replace(self._record(held, holder="", duration_ms=1_000))
-        except KubeError as error:
+            async with asyncio.timeout(self._times.attempt_ms / 1000):
+                await self._kube.replace(self._record(held, holder="", duration_ms=1_000))
+        except (KubeError, TimeoutError) as error:
             event(_log, "lease not given up", reason=str(error))
 
     async def _try(self) -> bool:
@@ -159,9 +162,6 @@ class Election:
             self._seen_version = version
             self._seen_at_ms = self._clock_ms()
         self._holder = _holder(lease)
-
-    def _is_of_another(self) -> bool:
-        return self._holder not in ("", self._identity)
 
     def _is_free(self, lease: Object) -> bool:
         if not _holder(lease):

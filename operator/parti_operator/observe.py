@@ -7,7 +7,7 @@ and their answers, fresh as they are, serve the second one too.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 from parti_operator import facts, names
@@ -60,13 +60,14 @@ class Observer:
         *,
         sidecar_image: str,
         reads_nodes: bool,
+        optional_kinds: Callable[[], frozenset[str]],
     ) -> None:
         self._kube = kube
         self._cache = cache
         self._sidecars = sidecars
         self._sidecar_image = sidecar_image
         self._reads_nodes = reads_nodes
-        self.optional_kinds: frozenset[str] = frozenset()
+        self._optional_kinds = optional_kinds
 
     async def look(self, key: ClusterKey) -> Look | None:
         """From the cache; None if there is no such PartiCluster. Raises InvalidSpecError."""
@@ -144,7 +145,7 @@ class Observer:
         places = [
             (kind, name)
             for kind, name in facts.child_places(key.name)
-            if kind != POD_MONITOR or POD_MONITOR.name in self.optional_kinds
+            if kind != POD_MONITOR or POD_MONITOR.name in self._optional_kinds()
         ]
         found = await asyncio.gather(*(self._get(kind, key, name) for kind, name in places))
         return [
@@ -179,7 +180,7 @@ class Observer:
             claims=tuple(claim for claim in claims if claim is not None),
             children=own,
             foreign=foreign,
-            optional_kinds=self.optional_kinds,
+            optional_kinds=self._optional_kinds(),
             nodes=self._nodes(),
             sidecars=said.sidecars,
             view=said.view,

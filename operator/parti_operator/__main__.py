@@ -1,0 +1,5 @@
+"""`python -m parti_operator` is `parti-operator`."""
+
+from parti_operator.main import main
+
+main()
