@@ -27,6 +27,7 @@ from parti_operator.actions import (
     SetPolicy,
     TransferLeader,
 )
+from parti_operator.children import differs
 from parti_operator.election import LeaseLostError
 from parti_operator.failpoints import Failpoints
 from parti_operator.kube_api import CLAIM, KINDS, PARTI_CLUSTER, POD, KubeApi, KubeError, Object
@@ -120,10 +121,17 @@ class Actor:
     async def _apply_child(self, look: Look, action: ApplyChild) -> None:
         """What exists is ours, see `look`: fields that others set are taken back. What does not
         exist is made without force: it fails if somebody else was faster.
+
+        Server-side apply leaves what others have added to a list; a merge patch replaces lists.
         """
         child = dict(action.child)
         key = ChildKey(child["kind"], child["metadata"]["name"])
-        await self._kube.apply(child, force=key in look.observed.children)
+        live = await self._kube.apply(child, force=key in look.observed.children)
+        version = {"resourceVersion": live["metadata"]["resourceVersion"]}
+        whole = {**child, "metadata": {**child["metadata"], **version}}
+        if differs(whole, live):
+            namespace = look.observed.cluster.ref.namespace
+            await self._kube.merge(KINDS[key.kind], namespace, key.name, whole)
 
     async def _delete_child(self, look: Look, action: DeleteChild) -> None:
         namespace = look.observed.cluster.ref.namespace
