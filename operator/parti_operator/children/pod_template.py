@@ -7,7 +7,6 @@ pod has to end, and fills in fields that the user left out. Contradictions were 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from copy import deepcopy
 from typing import Any
 
 from parti_operator import names
@@ -25,32 +24,43 @@ _SPREAD_KEYS = ("topology.kubernetes.io/zone", "kubernetes.io/hostname")
 
 def pod_template(cluster: ClusterSpec) -> dict[str, Any]:
     """The template of all pods; it does not depend on their number."""
-    template: dict[str, Any] = deepcopy(dict(cluster.template))
-    template["metadata"] = _metadata(cluster, template.get("metadata") or {})
+    template: dict[str, Any] = _without_nulls(cluster.template)
+    template["metadata"] = _metadata(cluster, template.get("metadata", {}))
     pod = template["spec"]
     for container in pod["containers"]:
-        container["env"] = _variables(container.get("env") or [])
-    pod["initContainers"] = [sidecar_container(cluster), *(pod.get("initContainers") or [])]
-    pod["volumes"] = [*(pod.get("volumes") or []), *_volumes(cluster)]
-    pod["securityContext"] = {**_pod_security(), **(pod.get("securityContext") or {})}
+        container["env"] = _variables(container.get("env", []))
+    pod["initContainers"] = [sidecar_container(cluster), *pod.get("initContainers", [])]
+    pod["volumes"] = [*pod.get("volumes", []), *_volumes(cluster)]
+    pod["securityContext"] = {**_pod_security(), **pod.get("securityContext", {})}
     pod["terminationGracePeriodSeconds"] = max(
-        grace_period_s(cluster), pod.get("terminationGracePeriodSeconds") or 0
+        grace_period_s(cluster), pod.get("terminationGracePeriodSeconds", 0)
     )
     _fill_in(cluster, pod)
     return template
 
 
+def _without_nulls(value: Any) -> Any:
+    """A copy without fields that are null, which the API server takes as absent."""
+    if isinstance(value, Mapping):
+        return {name: _without_nulls(field) for name, field in value.items() if field is not None}
+    if isinstance(value, list):
+        return [_without_nulls(item) for item in value]
+    return value
+
+
 def _metadata(cluster: ClusterSpec, given: Mapping[str, Any]) -> dict[str, Any]:
-    annotations = given.get("annotations") or {}
     return {
         **given,
         # The user's labels win over ours, but for the one that selects the pods.
         "labels": {
             **labels(cluster.ref, "member"),
-            **(given.get("labels") or {}),
+            **given.get("labels", {}),
             **names.selector_labels(cluster.ref.name),
         },
-        "annotations": {**annotations, names.CONFIG_HASH_ANNOTATION: config_hash(cluster)},
+        "annotations": {
+            **given.get("annotations", {}),
+            names.CONFIG_HASH_ANNOTATION: config_hash(cluster),
+        },
     }
 
 
@@ -85,8 +95,7 @@ def _pod_security() -> dict[str, Any]:
 
 def _fill_in(cluster: ClusterSpec, pod: dict[str, Any]) -> None:
     """Fields that the user left out."""
-    if pod.get("automountServiceAccountToken") is None:
-        pod["automountServiceAccountToken"] = False
+    pod.setdefault("automountServiceAccountToken", False)
     if pod.get("hostNetwork") and not pod.get("dnsPolicy"):
         pod["dnsPolicy"] = "ClusterFirstWithHostNet"  # members find each other by names
     if cluster.topology_spread is TopologySpread.DISABLED:

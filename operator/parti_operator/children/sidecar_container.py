@@ -29,7 +29,7 @@ _PROBE_TIMEOUT_S = 5
 def sidecar_container(cluster: ClusterSpec) -> dict[str, Any]:
     """The whole container, whatever the user's containers look like."""
     sidecar = cluster.sidecar
-    container: dict[str, Any] = {
+    return {
         "name": names.SIDECAR_CONTAINER,
         "image": sidecar.image,
         "imagePullPolicy": sidecar.image_pull_policy,
@@ -51,10 +51,8 @@ def sidecar_container(cluster: ClusterSpec) -> dict[str, Any]:
             {"name": names.CONFIG_VOLUME, "mountPath": names.CONFIG_MOUNT, "readOnly": True},
         ],
         "securityContext": _restricted(),
+        "resources": dict(sidecar.resources),
     }
-    if sidecar.resources:
-        container["resources"] = dict(sidecar.resources)
-    return container
 
 
 def pod_name_variable(name: str) -> dict[str, Any]:

@@ -197,6 +197,11 @@ def test_true_is_not_one_and_text_is_not_a_number() -> None:
     assert differs({"value": "1000m"}, {"value": "1"}), "no quantity outside of resources"
 
 
+def test_null_asks_for_nothing() -> None:
+    assert not differs({"a": None}, {})
+    assert not differs({"a": None}, {"a": 1})
+
+
 def test_shapes_that_do_not_match_differ() -> None:
     for one, another in (({}, []), ([1], {"0": 1}), ("ab", ["a", "b"]), ([1], "1")):
         assert differs({"a": one}, {"a": another})

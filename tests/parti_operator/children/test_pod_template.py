@@ -201,3 +201,11 @@ def test_fields_that_are_null_are_as_absent() -> None:
     assert len(pod["initContainers"]) == 1
     assert pod["containers"][0]["env"][0]["name"] == names.ADDRESS_VARIABLE
     assert pod["topologySpreadConstraints"]
+    assert None not in pod.values()
+    assert None not in pod["containers"][0].values()
+
+
+def test_metadata_as_tools_write_it() -> None:
+    given = {"metadata": {"creationTimestamp": None, "labels": None}, "spec": TEMPLATE["spec"]}
+    metadata = pod_template(cluster_spec(template=given))["metadata"]
+    assert set(metadata) == {"labels", "annotations"}
