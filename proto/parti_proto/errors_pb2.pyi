@@ -19,6 +19,7 @@ class Reason(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     REASON_UNKNOWN_MEMBER: _ClassVar[Reason]
     REASON_INVALID_ARGUMENT: _ClassVar[Reason]
     REASON_CONFLICT: _ClassVar[Reason]
+    REASON_COMPACTED: _ClassVar[Reason]
     REASON_NOT_OWNER: _ClassVar[Reason]
     REASON_STALE_EPOCH: _ClassVar[Reason]
     REASON_LEASE_EXPIRED: _ClassVar[Reason]
@@ -29,6 +30,8 @@ class Reason(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     REASON_NOT_READY: _ClassVar[Reason]
     REASON_DRAINING: _ClassVar[Reason]
     REASON_PROPOSAL_DROPPED: _ClassVar[Reason]
+    REASON_STORE_FULL: _ClassVar[Reason]
+    REASON_SESSION_OVER: _ClassVar[Reason]
     REASON_DEADLINE_EXCEEDED: _ClassVar[Reason]
     REASON_CONNECTION_LOST: _ClassVar[Reason]
     REASON_OWNER_LOST: _ClassVar[Reason]
@@ -52,6 +55,7 @@ REASON_PROTOCOL_VERSION: Reason
 REASON_UNKNOWN_MEMBER: Reason
 REASON_INVALID_ARGUMENT: Reason
 REASON_CONFLICT: Reason
+REASON_COMPACTED: Reason
 REASON_NOT_OWNER: Reason
 REASON_STALE_EPOCH: Reason
 REASON_LEASE_EXPIRED: Reason
@@ -62,6 +66,8 @@ REASON_NO_LEADER: Reason
 REASON_NOT_READY: Reason
 REASON_DRAINING: Reason
 REASON_PROPOSAL_DROPPED: Reason
+REASON_STORE_FULL: Reason
+REASON_SESSION_OVER: Reason
 REASON_DEADLINE_EXCEEDED: Reason
 REASON_CONNECTION_LOST: Reason
 REASON_OWNER_LOST: Reason

@@ -22,6 +22,7 @@ class Reason(IntEnum):
     UNKNOWN_MEMBER = 8
     INVALID_ARGUMENT = 9
     CONFLICT = 10
+    COMPACTED = 11
     NOT_OWNER = 20
     STALE_EPOCH = 21
     LEASE_EXPIRED = 22
@@ -32,6 +33,8 @@ class Reason(IntEnum):
     NOT_READY = 27
     DRAINING = 28
     PROPOSAL_DROPPED = 29
+    STORE_FULL = 30
+    SESSION_OVER = 31
     DEADLINE_EXCEEDED = 40
     CONNECTION_LOST = 50
     OWNER_LOST = 51
