@@ -2,7 +2,9 @@
 
 A member is seen at an address (it connects and says where it listens, or a peer tells) often before
 the table knows, and the table knows of moves that this member has not seen. The newest news counts:
-what was seen holds until the member's record in the table changes. An address is never an identity.
+what was seen holds until the member's record in the table changes. A member that was taken out has
+no record any more, and must still be told: where it was seen holds on. An address is never an
+identity.
 """
 
 from __future__ import annotations
@@ -27,7 +29,7 @@ class AddressBook:
         """Where to try; empty if nothing is known."""
         recorded = self._recorded(member)
         seen = self._seen.get(member)
-        return seen[0] if seen is not None and seen[1] == recorded else recorded
+        return seen[0] if seen is not None and recorded in ("", seen[1]) else recorded
 
     def forget(self, member: MemberId) -> None:
         """The member has left."""

@@ -138,6 +138,11 @@ class SidecarConfig:
     join: tuple[str, ...] = _setting(
         DialAddresses(), "peer addresses of members of the cluster to join", default=()
     )
+    rejoin_after_removal: bool = _setting(
+        Flag(),
+        "when this member was removed: empty the data directory at the next start and join anew",
+        default=False,
+    )
     zone: str = _setting(LABEL, "failure domain; voters are spread over zones", default="")
     capacity: int = _setting(
         CAPACITY, "share of partitions compared with other members", default=100

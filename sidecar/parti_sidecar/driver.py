@@ -45,17 +45,22 @@ from parti_sidecar.outcomes import OUTCOME_TIMEOUT_S, Outcomes, not_known
 from parti_sidecar.peer_links import PeerLinks
 from parti_sidecar.runtime import Supervisor
 from parti_sidecar.storage.base import Identity, Storage, StoredState
+from parti_sidecar.store_news import StoreNews
 
 _log = logging.getLogger(__name__)
+
+
+REMOVED = (
+    "this member was removed from its cluster; empty the data directory, or set "
+    "rejoin_after_removal, and it can join as a new one"
+)
 
 
 class RemovedError(Exception):
     """This member was taken out of the cluster by an operator."""
 
     def __init__(self) -> None:
-        super().__init__(
-            "this member was removed from its cluster; empty the data directory to join again"
-        )
+        super().__init__(REMOVED)
 
 
 class Driver:
@@ -74,6 +79,7 @@ class Driver:
         self.links: PeerLinks | None = None
         self.advertised = config.advertise_address
         self.now_ms = lease_clock_ms
+        self.store_news = StoreNews()
         self.fail = supervisor.fail
         self._storage = storage
         self._stored = stored
@@ -111,6 +117,8 @@ class Driver:
         """Where it stands, in one word (`GetStatus`)."""
         if self.member is not None:
             return member_state(self.member)
+        if self._stored.identity.removed:
+            return "removed"
         return "waiting" if self._joiner is None else "joining"
 
     @property
@@ -119,10 +127,16 @@ class Driver:
         return self.member.router if self.member is not None else None
 
     async def start(self, advertised: str) -> None:
-        """Continue as the member that the disk knows, or become one as the settings say."""
+        """Continue as the member that the disk knows, or become one as the settings say.
+
+        A removed member does neither and waits to be stopped: if it ended, it would only be started
+        again, and again.
+        """
         self.advertised = advertised
         config = self.config
-        if self.cluster_id:
+        if self._stored.identity.removed:
+            event(_log, "waits to be stopped", reason=REMOVED)
+        elif self.cluster_id:
             self._begin(resumed(self._storage, self._stored))
         elif config.bootstrap:
             policy = Policy(voters_max=config.voters_max)
@@ -161,6 +175,8 @@ class Driver:
         """Become the first member of a new cluster; the same again is fine."""
         if self.config.cluster_id not in ("", cluster_id):
             _refuse(Reason.WRONG_CLUSTER, f"this member is set to be of {self.config.cluster_id}")
+        if self._stored.identity.removed:
+            _refuse(Reason.CONFLICT, REMOVED)
         if self._joiner is not None and not self.cluster_id:
             await self._joiner.stand_back()
         if self.cluster_id:
@@ -419,6 +435,7 @@ class Driver:
         self._hold_links(lease_clock_ms())
         self._wake_writers(self.member.router)
         self._outcomes.deliver(effects)
+        self.store_news.tell(effects)
 
     def _tell_changed(self, member: Member, changed: Sequence[PartitionId]) -> None:
         session, now_ms = member.session.session, lease_clock_ms()
@@ -438,6 +455,8 @@ class Driver:
 
     def ready_missing(self) -> tuple[str, ...]:
         """Why traffic should not come, if it should not."""
+        if self._stored.identity.removed:
+            return (REMOVED,)
         return ready_missing(self.member, lease_clock_ms())
 
     def cluster_page(self) -> ClusterPage:

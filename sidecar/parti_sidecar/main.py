@@ -21,8 +21,10 @@ import signal
 import sys
 from collections.abc import Mapping, Sequence
 from contextlib import closing
+from dataclasses import replace
 
 from parti_raft.types import MemberId
+from parti_sidecar.addresses import forget_addresses
 from parti_sidecar.config import SidecarConfig
 from parti_sidecar.config_sources import ConfigError, dump_config, load_config, parse_arguments
 from parti_sidecar.grpc_environment import GRPC_ENVIRONMENT
@@ -98,14 +100,32 @@ def open_storage(config: SidecarConfig) -> tuple[Storage, StoredState]:
     # Imported when the settings are known to be good: help and complaints come at once.
     from parti_sidecar.storage.sqlite import SqliteStorage  # noqa: PLC0415
 
-    storage = SqliteStorage(config.data_dir, MemberId(secrets.randbits(63) + 1))
+    storage = SqliteStorage(config.data_dir, _new_member_id())
     try:
         stored = storage.load()
+        if stored.identity.removed and config.rejoin_after_removal:
+            event(_log, "was removed, begins anew", id=f"{stored.identity.member_id:016x}")
+            forget_addresses(config.data_dir)
+            storage.give_up()
+            storage = SqliteStorage(config.data_dir, _new_member_id())
+            stored = storage.load()
         _check_cluster(stored.identity, config.cluster_id)
     except BaseException:
         storage.close()
         raise
     return storage, stored
+
+
+def note_removal(config: SidecarConfig) -> None:
+    """Write it down, so that the next start does not ask its former cluster again."""
+    from parti_sidecar.storage.sqlite import SqliteStorage  # noqa: PLC0415 - see open_storage
+
+    with closing(SqliteStorage(config.data_dir, _new_member_id())) as storage:
+        storage.set_identity(replace(storage.load().identity, removed=True))
+
+
+def _new_member_id() -> MemberId:
+    return MemberId(secrets.randbits(63) + 1)
 
 
 def _check_cluster(stored: Identity, asked: str) -> None:
@@ -134,6 +154,8 @@ def _run_process(config: SidecarConfig, storage: Storage, stored: StoredState) -
     except CorruptState as error:
         return _complain([str(error)], EXIT_DAMAGED)
     except RemovedError as error:
+        storage.close()
+        note_removal(config)
         return _complain([str(error)], 0)
     except Exception as error:  # noqa: BLE001 - the end of the process, whatever it is
         if isinstance(error.__cause__, CannotJoinError):

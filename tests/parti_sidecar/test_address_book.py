@@ -40,6 +40,14 @@ def test_a_record_that_changes_later_is_newer_than_what_was_seen() -> None:
     assert book.address_of(PEER) == "new:1"
 
 
+def test_a_member_that_was_taken_out_can_still_be_told() -> None:
+    book, table = make_book()
+    table[PEER] = "old:1"
+    book.see(PEER, "old:1")
+    del table[PEER]
+    assert book.address_of(PEER) == "old:1"
+
+
 def test_a_member_that_left_is_forgotten() -> None:
     book, _ = make_book()
     book.see(PEER, "new:1")

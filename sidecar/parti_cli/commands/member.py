@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from typing import Any
 
 import click
 
@@ -20,20 +19,13 @@ _UNITS_S = {"ms": 0.001, "s": 1.0, "m": 60.0}
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m)?")
 
 
-class Duration(click.ParamType):
+def _seconds(_context: click.Context, _parameter: click.Parameter, value: str) -> float:
     """A time span such as 20s, 1.5m or 500ms; a bare number means seconds."""
-
-    name = "duration"
-
-    def convert(
-        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
-    ) -> float:
-        """Give seconds."""
-        found = _DURATION.fullmatch(str(value))
-        seconds = float(found[1]) * _UNITS_S[found[2] or "s"] if found else 0.0
-        if seconds <= 0:
-            self.fail(f"{value!r} is not a time span above 0 such as 20s or 500ms", param, ctx)
-        return seconds
+    found = _DURATION.fullmatch(value)
+    seconds = float(found[1]) * _UNITS_S[found[2] or "s"] if found else 0.0
+    if seconds <= 0:
+        raise click.BadParameter(f"{value!r} is not a time span above 0 such as 20s or 500ms")
+    return seconds
 
 
 @click.group()
@@ -85,8 +77,9 @@ def _show(settings: Settings, found: admin_pb2.Member) -> None:
 @click.option(
     "--wait",
     "wait_s",
-    type=Duration(),
+    callback=_seconds,
     default=_PREPARE_WAIT,
+    metavar="TIME",
     show_default=True,
     help="How long to wait until nothing is left.",
 )

@@ -35,7 +35,7 @@ from parti_raft.types import (
     Term,
 )
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,11 +52,16 @@ LOG_START = LogPosition(NO_INDEX, Term(0))
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """Who the member is; `cluster_id` is "" until it bootstrapped or joined, then fixed."""
+    """Who the member is; `cluster_id` is "" until it bootstrapped or joined, then fixed.
+
+    `incarnation` counts how often the cluster went on without its quorum; members of different
+    ones never speak with each other. A member that was `removed` is never again one of its cluster.
+    """
 
     cluster_id: str
     member_id: MemberId
-    format_version: int = FORMAT_VERSION
+    incarnation: int = 0
+    removed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +116,9 @@ class Storage(Protocol):
         ...
 
     def set_identity(self, identity: Identity) -> None:
-        """Fix the cluster id, durably; the same again is fine, another is `ForeignIdentity`."""
+        """Fix the cluster id, a later incarnation, or that the member was removed, durably; the
+        same again is fine, what contradicts it is `ForeignIdentity`.
+        """
         ...
 
     def write(self, batch: WriteBatch) -> None:

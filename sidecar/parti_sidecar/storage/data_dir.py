@@ -4,6 +4,9 @@ A blank directory is filled so that a crash at any point leaves it either finish
 recognisably unfinished: the database is built under a name of its own (`creating.db`), which
 exists until the rename that finishes the creation. Files without a database, and without that
 name, are therefore the remains of a member that lost its database, never a blank directory.
+
+The directory of a member that was removed from its cluster is given up by the reverse rename: from
+then on it counts as one whose creation was cut short.
 """
 
 from __future__ import annotations
@@ -15,6 +18,7 @@ from parti_sidecar.storage.base import CorruptState, Identity
 from parti_sidecar.storage.database import DATABASE_NAME, create_database
 from parti_sidecar.storage.files import StepHook, os_errors, sync_dir
 from parti_sidecar.storage.lock import LOCK_NAME
+from parti_sidecar.storage.snapshots import SnapshotFiles
 from parti_sidecar.storage.witness import WITNESS_NAME, create_witness
 
 _CREATING_NAME = "creating.db"
@@ -46,13 +50,24 @@ def ensure_member(data_dir: Path, new_member_id: MemberId, step_hook: StepHook) 
         step_hook("member-created")
 
 
+def give_up(data_dir: Path, step_hook: StepHook) -> None:
+    """Let the closed database count as unfinished: `ensure_member` empties the directory then."""
+    with os_errors("giving up the directory"):
+        (data_dir / DATABASE_NAME).rename(data_dir / _CREATING_NAME)
+        step_hook("database-given-up")
+        sync_dir(data_dir)
+        step_hook("member-given-up")
+
+
 def _remove_unfinished(data_dir: Path, step_hook: StepHook) -> None:
     creating = data_dir / _CREATING_NAME
     if not creating.exists():
         return
     # The name that says "unfinished" goes last, else a crash here would leave mere remains.
-    for path in data_dir.glob(f"{_CREATING_NAME}-*"):
-        path.unlink()
+    for name in (_CREATING_NAME, DATABASE_NAME):
+        for path in data_dir.glob(f"{name}-*"):
+            path.unlink()
+    SnapshotFiles(data_dir, step_hook).remove_others(None)
     (data_dir / WITNESS_NAME).unlink(missing_ok=True)
     sync_dir(data_dir)
     step_hook("unfinished-emptied")

@@ -26,7 +26,8 @@ from parti_sidecar.storage.base import (
 
 _NO_HARD_STATE = HardState()
 _CRC = struct.Struct("<I")
-_IDENTITY = struct.Struct("<IQ")
+_IDENTITY = struct.Struct("<IQI?")  # version, member, incarnation, removed; cluster id follows
+_IDENTITY_1 = struct.Struct("<IQ")  # of format 1
 _LOG_STATE = struct.Struct("<QQQQQQQQQI")
 _SNAPSHOT = struct.Struct("<QQQI?4I")
 _CLAIM = struct.Struct("<QQI")
@@ -88,7 +89,9 @@ def _checksum(kind: RecordKind, payload: bytes) -> int:
 
 
 def encode_identity(identity: Identity) -> bytes:
-    head = _IDENTITY.pack(identity.format_version, identity.member_id)
+    head = _IDENTITY.pack(
+        FORMAT_VERSION, identity.member_id, identity.incarnation, identity.removed
+    )
     return _seal(RecordKind.IDENTITY, head + identity.cluster_id.encode())
 
 
@@ -97,8 +100,11 @@ def decode_identity(body: bytes | None) -> Identity:
     version: int = _CRC.unpack_from(payload)[0]
     if version > FORMAT_VERSION:
         raise FormatTooNew(version)
-    _version, member_id = _IDENTITY.unpack_from(payload)
-    return Identity(payload[_IDENTITY.size :].decode(), MemberId(member_id), version)
+    if version == 1:
+        _version, member_id = _IDENTITY_1.unpack_from(payload)
+        return Identity(payload[_IDENTITY_1.size :].decode(), MemberId(member_id))
+    _version, member_id, incarnation, removed = _IDENTITY.unpack_from(payload)
+    return Identity(payload[_IDENTITY.size :].decode(), MemberId(member_id), incarnation, removed)
 
 
 def encode_log_state(state: LogState) -> bytes:

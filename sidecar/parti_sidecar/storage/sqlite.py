@@ -29,7 +29,7 @@ from parti_sidecar.storage.base import (
     WriteBatch,
     WriteFailed,
 )
-from parti_sidecar.storage.data_dir import ensure_member
+from parti_sidecar.storage.data_dir import ensure_member, give_up
 from parti_sidecar.storage.database import DATABASE_NAME, Database
 from parti_sidecar.storage.files import StepHook, no_step, os_errors
 from parti_sidecar.storage.limits import (
@@ -248,6 +248,19 @@ class SqliteStorage:
         self._witness.write(self._identity, self._state)
         self._witness_lag_commits = 0
         self._witness_written_ms = self._now_ms()
+
+    def give_up(self) -> None:
+        """Close, and leave the directory to a new member: this one was removed from its cluster."""
+        self._require_usable()
+        if not self._identity.removed:
+            raise BatchRejected("only the state of a removed member may be given up")
+        self._closed = True
+        try:
+            self._witness.close()
+            self._database.close()
+            give_up(self._data_dir, self._step_hook)
+        finally:
+            self._lock.close()
 
     def close(self) -> None:
         if self._closed:

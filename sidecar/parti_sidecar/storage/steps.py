@@ -42,10 +42,15 @@ class Step:
 
 
 def changes_identity(stored: Identity, asked: Identity) -> bool:
-    """Whether to store `asked`; raises unless it is the same, or the first to name a cluster."""
+    """Whether to store `asked`; raises unless it is the same, names the cluster for the first time,
+    names a later incarnation of it, or says that the member was removed. Nothing is taken back.
+    """
     if asked == stored:
         return False
-    if stored.cluster_id or replace(asked, cluster_id="") != stored:
+    same_member = asked.member_id == stored.member_id
+    same_cluster = stored.cluster_id in ("", asked.cluster_id)
+    earlier = asked.incarnation < stored.incarnation
+    if not (same_member and same_cluster) or earlier or stored.removed:
         raise ForeignIdentity(stored, asked)
     if len(asked.cluster_id.encode()) > CLUSTER_ID_BYTES_MAX:
         raise BatchRejected(f"the cluster id is longer than {CLUSTER_ID_BYTES_MAX} bytes")

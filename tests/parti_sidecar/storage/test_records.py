@@ -20,6 +20,7 @@ from parti_sidecar.storage.records import (
     CLAIM_BYTES,
     Claim,
     LogState,
+    RecordKind,
     cluster_checksum,
     decode_claim,
     decode_identity,
@@ -41,9 +42,16 @@ log_states = st.builds(LogState, u64, hard_states, positions, positions, indexes
 conf_states = st.builds(ConfState, members, members, members, members, st.booleans())
 
 
-@given(st.builds(Identity, st.text(max_size=30), u64.map(MemberId)))
+@given(st.builds(Identity, st.text(max_size=30), u64.map(MemberId), u32, st.booleans()))
 def test_identity_comes_back(identity: Identity) -> None:
     assert decode_identity(encode_identity(identity)) == identity
+
+
+def test_an_identity_of_the_first_format_is_read() -> None:
+    payload = struct.pack("<IQ", 1, 7) + b"cluster"
+    crc = google_crc32c.extend(google_crc32c.value(bytes((RecordKind.IDENTITY,))), payload)
+    body = payload + struct.pack("<I", crc)
+    assert decode_identity(body) == Identity("cluster", MemberId(7))
 
 
 @given(log_states)

@@ -164,6 +164,25 @@ def test_a_cluster_is_named_once() -> None:
         changes_identity(blank, Identity("one", MemberId(3)))
 
 
+def test_an_incarnation_rises_and_a_removal_is_final() -> None:
+    named = Identity("one", MEMBER)
+    later = replace(named, incarnation=2)
+    removed = replace(later, removed=True)
+    assert changes_identity(named, later)
+    assert changes_identity(later, removed)
+    assert not changes_identity(removed, removed)
+    refused = [
+        (later, named),
+        (removed, later),
+        (removed, replace(removed, incarnation=3)),
+        (later, replace(later, cluster_id="two", incarnation=3)),
+        (later, replace(later, member_id=MemberId(3))),
+    ]
+    for stored, asked in refused:
+        with pytest.raises(ForeignIdentity):
+            changes_identity(stored, asked)
+
+
 def test_the_length_of_a_cluster_id_is_limited() -> None:
     blank = Identity("", MEMBER)
     assert changes_identity(blank, replace(blank, cluster_id="x" * CLUSTER_ID_BYTES_MAX))
