@@ -55,7 +55,7 @@ async def _live(config: OperatorConfig, failpoints: Failpoints, environ: Mapping
     from parti_operator.kube import KubeConfigError, connect  # noqa: PLC0415
     from parti_operator.lifecycle import AddressTakenError, Operator, Outside  # noqa: PLC0415
     from parti_operator.metrics import Metrics  # noqa: PLC0415
-    from parti_operator.plan import make_plan, refuse  # noqa: PLC0415
+    from parti_operator.plan import plan, refuse  # noqa: PLC0415
     from parti_operator.sidecars import GrpcSidecars  # noqa: PLC0415
 
     metrics = Metrics()
@@ -66,7 +66,7 @@ async def _live(config: OperatorConfig, failpoints: Failpoints, environ: Mapping
     sidecars = GrpcSidecars(
         lambda method, status: metrics.sidecar_calls_failed.labels(method, status).inc()
     )
-    outside = Outside(kube, sidecars, metrics, failpoints, make_plan, refuse)
+    outside = Outside(kube, sidecars, metrics, failpoints, plan, refuse)
     try:
         await Operator(config, outside).run()
     except AddressTakenError as error:

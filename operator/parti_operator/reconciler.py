@@ -114,7 +114,7 @@ class Reconciler:
                 look = await self._observer.look_live(key, look)
                 if look is None:
                     self._forget(key)
-                return None
+                    return None
                 plan = self._make_plan(look.observed, self._wall_ms())
         except InvalidSpecError as error:
             return await self._tell_invalid(key, error)
