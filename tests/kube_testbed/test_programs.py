@@ -54,6 +54,14 @@ def test_without_go_and_without_programs_the_build_says_so(
     assert programs.build() == programs.programs_folder()
 
 
+def test_the_programs_of_one_other_checkout_are_kept(tmp_path: Path) -> None:
+    for age, name in enumerate(("current", "new", "old", "older")):
+        (tmp_path / name).mkdir()
+        os.utime(tmp_path / name, (1e9 - age, 1e9 - age))
+    left = programs.superseded(tmp_path.iterdir(), tmp_path / "current")
+    assert sorted(path.name for path in left) == ["old", "older"]
+
+
 def test_the_cache_folder_is_the_users() -> None:
     assert layout.cache_folder({"XDG_CACHE_HOME": "/x"}) == Path("/x/parti/kube")
     assert layout.cache_folder({}) == Path.home() / ".cache" / "parti" / "kube"

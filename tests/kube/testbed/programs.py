@@ -21,6 +21,7 @@ from tests.kube.testbed.commands import TestbedError, run, say
 from tests.kube.testbed.state import locked
 
 BUILD_DEADLINE_S = 40 * 60.0
+OTHERS_KEPT = 1
 _SOURCES = frozenset({".go", ".mod", ".sum"})
 _KUBE = "k8s.io/kubernetes/cmd"
 PROGRAMS = (
@@ -109,7 +110,19 @@ def build() -> Path:
         for number, step in enumerate(missing, 1):
             say(f"building {step.program} ({number} of {len(missing)}; up to {step.expected})")
             _build(step, folder)
+        for old in superseded(folder.parent.iterdir(), folder):
+            shutil.rmtree(old)
     return folder
+
+
+def superseded(folders: Iterable[Path], current: Path) -> list[Path]:
+    """The programs to forget: all but the current ones and the newest of the others.
+
+    Two checkouts on one machine may differ in their modules.
+    """
+    others = [folder for folder in folders if folder != current]
+    others.sort(key=lambda folder: folder.stat().st_mtime, reverse=True)
+    return others[OTHERS_KEPT:]
 
 
 def _build(step: Step, folder: Path) -> None:
