@@ -99,11 +99,11 @@ def test_members_reach_each_other_by_name_across_nodes(members: Kubectl) -> None
 
 
 def test_a_service_is_answered_by_several_members(members: Kubectl) -> None:
-    url = f"http://front.{members.namespace}.svc.cluster.local/"
+    front = f"front.{members.namespace}.svc.cluster.local"
     names: set[str] = set()
 
     def several() -> bool:
-        names.add(fetch(members, "member-0", url)["name"])
+        names.add(fetch(members, "member-0", f"http://{front}/")["name"])
         return len(names) > 1
 
     wait_for(several, READY_S, "a second member's answer", seen=lambda: str(names))
