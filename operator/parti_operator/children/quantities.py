@@ -20,8 +20,6 @@ _QUANTITY = re.compile(
 
 def amount(quantity: object) -> Fraction | None:
     """The exact value of a quantity; None if it is none."""
-    if isinstance(quantity, bool) or not isinstance(quantity, int | float | str):
-        return None
     found = _QUANTITY.fullmatch(str(quantity))
     if found is None:
         return None

@@ -195,6 +195,7 @@ def test_true_is_not_one_and_text_is_not_a_number() -> None:
     assert differs({"limits": {"cpu": 1}}, {"limits": {"cpu": "2"}})
     assert not differs({"limits": {"cpu": 1}}, {"limits": {"cpu": "1000m"}})
     assert differs({"value": "1000m"}, {"value": "1"}), "no quantity outside of resources"
+    assert differs({"args": ["1000m"]}, {"args": ["1"]})
 
 
 def test_null_asks_for_nothing() -> None:

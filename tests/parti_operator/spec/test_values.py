@@ -21,6 +21,11 @@ def test_voters_are_odd_and_no_more_than_members(asked: int, replicas: int, vote
     assert cluster_spec(voters=asked).voters_for(replicas) == voters
 
 
+def test_a_cluster_without_members_has_no_voters() -> None:
+    with pytest.raises(AssertionError):
+        minimal().voters_for(0)
+
+
 def test_the_default_policy_is_that_of_the_sidecar() -> None:
     ours = dataclasses.asdict(minimal().policy(3))
     assert ours == dataclasses.asdict(replicated.Policy())
