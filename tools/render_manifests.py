@@ -1,4 +1,4 @@
-"""Write the dashboards into the chart, and `manifests/*.yaml` from it.
+"""Write the chart's dashboards and table of values, and `manifests/*.yaml` from the chart.
 
 The chart is the one place; the manifests, for people who install without Helm, are rendered from it
 by the real Helm, without the labels and annotations that only Helm reads and without its test pods.
@@ -20,7 +20,7 @@ from typing import Any
 import helm_python
 import yaml
 
-from tools import dashboards
+from tools import chart_values, dashboards
 
 ROOT = Path(__file__).resolve().parent.parent
 CHART = ROOT / "charts" / "parti"
@@ -107,10 +107,18 @@ def as_json(dashboard: Object) -> str:
     return json.dumps(dashboard, indent=1) + "\n"
 
 
+def readme() -> str:
+    """The chart's README, with its values as they are."""
+    values = (CHART / "values.yaml").read_text(encoding="utf-8")
+    page = (CHART / "README.md").read_text(encoding="utf-8")
+    return chart_values.with_table(page, chart_values.described(values))
+
+
 # In the order they must be written in: the dashboards are part of what Helm renders.
 FILES: dict[str, Callable[[], str]] = {
     "charts/parti/files/dashboards/cluster.json": lambda: as_json(dashboards.cluster()),
     "charts/parti/files/dashboards/operator.json": lambda: as_json(dashboards.operator()),
+    "charts/parti/README.md": readme,
     "manifests/crd.yaml": lambda: dumped(crd()),
     "manifests/install.yaml": lambda: dumped(install()),
 }

@@ -22,11 +22,16 @@
 
 {{- define "parti.labels" -}}
 helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | trunc 63 | trimSuffix "-" }}
+{{ include "parti.podLabels" . }}
+app.kubernetes.io/managed-by: {{ .Release.Service }}
+{{- end }}
+
+{{/* Pods do not carry the chart's version: a new chart for the same operator restarts nothing. */}}
+{{- define "parti.podLabels" -}}
 {{ include "parti.selectorLabels" . }}
 app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
 app.kubernetes.io/component: operator
 app.kubernetes.io/part-of: parti
-app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- end }}
 
 {{/* NetworkPolicies of PartiClusters let in who has this name: it is not for changing. */}}
