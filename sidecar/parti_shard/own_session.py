@@ -137,6 +137,8 @@ class OwnSession:
             return None
         if self.session != NO_SESSION:
             return self._renew(now_ms, table, worker_ready=worker_ready, load=load)
+        if record.intent is Intent.REMOVE:
+            return self._ask_whether_member(now_ms, table)
         return self._ask(self._open_command(record.last_session), now_ms, wall_unix_ms)
 
     def renewal_due(self, now_ms: int, *, worker_ready: bool) -> bool:
@@ -191,6 +193,23 @@ class OwnSession:
             capacity=profile.capacity,
             router_only=profile.router_only,
             version=profile.version,
+        )
+
+    def _ask_whether_member(self, now_ms: int, table: Table) -> Renew | None:
+        """Learn that the removal is done: a renewal of nothing, refused without an entry of the
+        log. Nobody else tells a member that is out.
+        """
+        if now_ms < self._ask_again_ms:
+            return None
+        self._ask_again_ms = now_ms + REQUEST_AGAIN_MS
+        return Renew(
+            session=NO_SESSION,
+            member=self.me,
+            seq=0,
+            acknowledged_seq=0,
+            applied_index=table.applied_index,
+            worker_ready=False,
+            draining=self.draining,
         )
 
     def _ask(self, command: Command, now_ms: int, wall_unix_ms: int) -> Propose | None:

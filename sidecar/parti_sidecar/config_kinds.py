@@ -15,6 +15,7 @@ from typing import Protocol
 
 PORT_MAX = 65_535  # gRPC wraps a larger port silently
 SOCKET_PATH_BYTES_MAX = 107  # of sockaddr_un, without its closing zero
+ADDRESS_BYTES_MAX = 255  # as the log bounds it
 _TRUE = frozenset({"true", "yes", "on", "1"})
 _FALSE = frozenset({"false", "no", "off", "0"})
 
@@ -101,9 +102,9 @@ class Flag:
 
 @dataclass(frozen=True, slots=True)
 class Text:
-    """A label: printable, without spaces, bounded."""
+    """A label: printable, without spaces, bounded in bytes, as the log and the wire bound it."""
 
-    length_max: int
+    bytes_max: int
     label: str = "TEXT"
 
     def parse(self, raw: object) -> object:
@@ -111,8 +112,9 @@ class Text:
         text = str(raw) if isinstance(raw, int) and not isinstance(raw, bool) else raw
         if not isinstance(text, str):
             raise BadValueError(f"must be text, not {raw!r}")
-        if len(text) > self.length_max:
-            raise BadValueError(f"must have at most {self.length_max} characters, not {len(text)}")
+        size_bytes = len(text.encode(errors="replace"))
+        if size_bytes > self.bytes_max:
+            raise BadValueError(f"must have at most {self.bytes_max} bytes, not {size_bytes}")
         if not text.isprintable() or " " in text:
             raise BadValueError(f"must be printable without spaces, not {text!r}")
         return text
@@ -188,7 +190,11 @@ class DialAddress:
     label: str = "HOST:PORT"
 
     def parse(self, raw: object) -> object:
-        return raw if raw == "" else join_address(*split_address(raw))
+        address = "" if raw == "" else join_address(*split_address(raw))
+        size_bytes = len(address.encode(errors="replace"))
+        if size_bytes > ADDRESS_BYTES_MAX:
+            raise BadValueError(f"must have at most {ADDRESS_BYTES_MAX} bytes, not {size_bytes}")
+        return address
 
     def show(self, value: object) -> object:
         return value

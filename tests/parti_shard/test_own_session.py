@@ -258,6 +258,20 @@ def test_a_session_that_opens_after_the_close_is_closed_as_well(bench: Bench) ->
     assert bench.says() == CloseSession(SessionId(1))
 
 
+def test_a_member_that_is_being_removed_asks_without_filling_the_log(bench: Bench) -> None:
+    session = bench.open()
+    bench.apply(SetIntent(ME, Intent.REMOVE))
+    assert bench.says() == CloseSession(session)
+    bench.apply(CloseSession(session))
+    for _ in range(3):
+        assert bench.renewal().session == NO_SESSION
+        assert bench.says() is None
+        bench.pass_time(REQUEST_AGAIN_MS)
+    bench.apply(SetIntent(ME, Intent.NONE))
+    bench.pass_time(REQUEST_AGAIN_MS)
+    assert isinstance(bench.says(), OpenSession)
+
+
 def test_a_member_that_shall_go_keeps_its_session_while_it_owns_something(bench: Bench) -> None:
     session = bench.open()
     bench.grant(P0)

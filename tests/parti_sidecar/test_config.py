@@ -124,7 +124,12 @@ UNREADABLE = [
     (("--partitions", "0"), "partitions must be 1 to 65536, not 0"),
     (("--role", "king"), "role must be worker or router, not 'king'"),
     (("--name", "a b"), "name must be printable without spaces, not 'a b'"),
-    (("--name", "a" * 254), "name must have at most 253 characters, not 254"),
+    (("--name", "a" * 254), "name must have at most 253 bytes, not 254"),
+    (("--zone", "ü" * 127), "zone must have at most 253 bytes, not 254"),
+    (
+        ("--advertise-address", "a" * 253 + ":51"),
+        "advertise_address must have at most 255 bytes, not 256",
+    ),
     (("--data-dir", "x\0y"), "data_dir must be a path, not 'x\\x00y'"),
     (
         ("--peer-address", "127.0.0.1:65536"),

@@ -281,6 +281,21 @@ async def test_ipv6_works() -> None:
         await server.stop()
 
 
+@pytest.mark.parametrize(
+    ("every", "reached"),
+    [("0.0.0.0", "127.0.0.1"), ("[::]", "127.0.0.1"), ("[::]", "[::1]")],
+)
+async def test_every_address_of_the_machine_is_reached(every: str, reached: str) -> None:
+    """A kubelet probes the address of the pod, which may be of either family."""
+    server = HttpServer()
+    server.add_routes({"/echo": {"GET": echo}})
+    address = await server.start(f"{every}:0")
+    try:
+        assert (await get(address.replace(every, reached), "/echo"))[0] == 200
+    finally:
+        await server.stop()
+
+
 async def until(condition: Callable[[], bool]) -> None:
     async with asyncio.timeout(DEADLINE_S):
         while not condition():  # noqa: ASYNC110 - waits for any condition

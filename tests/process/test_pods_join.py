@@ -44,6 +44,22 @@ async def test_a_pod_that_lost_its_disk_founds_nothing_beside_its_cluster(tmp_pa
         assert (status.leader, status.term) == (leader.member_id, leader.term)
 
 
+@pytest.mark.parametrize("every", ["0.0.0.0", "[::]"])
+async def test_a_pod_may_listen_at_every_address(tmp_path: Path, every: str) -> None:
+    async with pods(tmp_path, "pod-0", "pod-1") as everybody:
+        for pod in everybody:
+            wide = [
+                each
+                for api, address in (("peer", pod.peer), ("admin", pod.admin), ("http", pod.http))
+                for each in (f"--{api}-address", address.replace("127.0.0.1", every))
+            ]
+            pod.start(*join_flags(everybody), *wide, "--advertise-address", pod.dns_name)
+        await bootstrap(everybody[0])
+        for pod in everybody:
+            await pod.wait_state("ready")
+            assert pod.probe("/readyz") == (200, [])
+
+
 async def test_another_cluster_of_the_same_names_is_not_joined(tmp_path: Path) -> None:
     async with pods(tmp_path, "old-0", "new-0") as everybody:
         old, new = everybody
