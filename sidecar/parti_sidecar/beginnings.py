@@ -76,4 +76,5 @@ def member_settings(config: SidecarConfig, advertised: str) -> MemberSettings:
             snapshot_every_bytes=config.snapshot_every_bytes,
         ),
         available_for_ms=config.available_for_ms if config.mode is Mode.AVAILABLE else 0,
+        store_bytes_max=config.kv_bytes_max,
     )

@@ -16,6 +16,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
+from parti_kv.limits import STORE_BYTES_MAX, STORE_BYTES_MAX_MAX
 from parti_shard.limits import LEASE_TTL_MS_MIN, PARTITIONS_MAX, LeaseTimes, RouterLimits
 from parti_sidecar.config_kinds import (
     CAPACITY,
@@ -192,6 +193,11 @@ class SidecarConfig:
         _ROUTER.parked_bytes_max, "bytes that wait here for all partitions"
     )
     parked_age_ms_max: int = _ms(_ROUTER.parked_age_ms_max, "how long a message waits here")
+    kv_bytes_max: int = _setting(
+        Number(1 << 20, STORE_BYTES_MAX_MAX, "BYTES"),
+        "what the key-value store may hold; that of the leader counts",
+        default=STORE_BYTES_MAX,
+    )
     voters_max: int = _setting(
         Number(1, 7), "voters of a new cluster: 1, 3, 5 or 7 (bootstrap only)", default=3
     )

@@ -17,6 +17,7 @@ from parti_shard.ids import MemberId, PartitionId, StreamId, WorkerId
 from parti_shard.member import Member
 from parti_shard.policy import Policy
 from parti_shard.router import Destination, Router
+from parti_sidecar.store_news import StoreNews
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +68,13 @@ class Host(Protocol):
 
     def now_ms(self) -> int:
         """Time of the lease clock."""
+
+    @property
+    def store_news(self) -> StoreNews:
+        """Who is told of changes of the key-value store."""
+
+    def touch(self) -> None:
+        """Have a turn of the member soon: it was asked for something."""
 
     def settle(self) -> None:
         """Execute the effects of what was fed since the last call."""

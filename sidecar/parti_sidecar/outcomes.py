@@ -3,12 +3,25 @@
 from __future__ import annotations
 
 import asyncio
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 
 from parti_shard.effects import Effects
 from parti_shard.errors import Executed, Failure, PartiError, Reason
 
 OUTCOME_TIMEOUT_S = 10.0
+
+
+class Caller(ABC):
+    """Asked a member for something and is told in the turn that brings the outcome."""
+
+    @abstractmethod
+    def answered(self, value: object) -> None:
+        """It was done; for a read, the state that may be read has come."""
+
+    @abstractmethod
+    def failed(self, failure: Failure) -> None:
+        """It was not done, or what became of it is not known."""
 
 
 class Outcomes:
@@ -19,11 +32,15 @@ class Outcomes:
 
     def deliver(self, effects: Effects) -> None:
         """Tell everybody whose outcome is known or whose condition holds."""
-        for tag, value in effects.applied:
-            if isinstance(tag, asyncio.Future) and not tag.done():
+        for tag, value in (*effects.applied, *effects.reads):
+            if isinstance(tag, Caller):
+                tag.answered(value)
+            elif isinstance(tag, asyncio.Future) and not tag.done():
                 tag.set_result(value)
         for tag, failure in effects.failed:
-            if isinstance(tag, asyncio.Future) and not tag.done():
+            if isinstance(tag, Caller):
+                tag.failed(failure)
+            elif isinstance(tag, asyncio.Future) and not tag.done():
                 tag.set_exception(PartiError(failure))
         if self._waiters:
             self._check_waiters()

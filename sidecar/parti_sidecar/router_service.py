@@ -19,6 +19,7 @@ from parti_shard.ids import BY_KEY, StreamId
 from parti_shard.limits import PROTOCOL_VERSION, RouterLimits
 from parti_shard.router import Router
 from parti_shard.streams import CLIENT, Destination
+from parti_sidecar.call_deadlines import timeout_ms_of
 from parti_sidecar.frames import result_frame, send_batch
 from parti_sidecar.host import Host
 from parti_sidecar.rpc_meter import RpcMeter
@@ -33,10 +34,6 @@ _LEAVING = Failure(
 )
 LEAVING_MS = 1_000  # a client that does not half-close in this time is not heard any more
 HALF_CLOSED_MS = 30_000  # how long answers still go to a client that sends no more
-# The router answers a little before the call's own deadline, so that the caller learns whether the
-# message ran. At most this share of the time is given away.
-DEADLINE_MARGIN_MS = 60
-DEADLINE_MARGIN_SHARE = 8
 
 SEND_STREAM = "Router.SendStream"
 
@@ -74,7 +71,7 @@ class RouterService:
             partition=BY_KEY if request.key else partition,
             key=request.key,
             payload=request.payload,
-            timeout_ms=_timeout_ms(context.time_remaining()),
+            timeout_ms=timeout_ms_of(context.time_remaining()),
             headers=request.headers.SerializeToString(),
             idempotent=request.idempotent,
         )
@@ -230,12 +227,3 @@ def make_welcome(host: Host, limits: RouterLimits) -> app_pb2.Welcome:
         payload_bytes_max=limits.payload_bytes_max,
         in_flight_max=limits.client_in_flight_max,
     )
-
-
-def _timeout_ms(remaining_s: float | None) -> int:
-    """A caller's remaining time less the margin; 0 for a caller without a deadline."""
-    if remaining_s is None:
-        return 0
-    remaining_ms = int(remaining_s * 1000)
-    margin_ms = min(DEADLINE_MARGIN_MS, remaining_ms // DEADLINE_MARGIN_SHARE)
-    return max(remaining_ms - margin_ms, 1)

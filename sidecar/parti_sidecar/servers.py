@@ -18,10 +18,11 @@ from google.protobuf.descriptor import ServiceDescriptor
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
-from parti_proto import admin_pb2, app_pb2, peer_pb2
+from parti_proto import admin_pb2, app_pb2, kv_pb2, peer_pb2
 from parti_shard.limits import RouterLimits
 from parti_sidecar.admin_service import AdminService
 from parti_sidecar.host import Host
+from parti_sidecar.kv_service import KvService
 from parti_sidecar.leader_calls import LeaderCalls
 from parti_sidecar.peer_service import PeerService
 from parti_sidecar.router_service import RouterService
@@ -35,6 +36,7 @@ from parti_sidecar.worker_service import WorkerService
 HANDLERS_END_MS = 5_000  # after the grace: handlers only clean up
 
 ROUTER = app_pb2.DESCRIPTOR.services_by_name["Router"]
+KV = kv_pb2.DESCRIPTOR.services_by_name["KV"]
 WORKER = app_pb2.DESCRIPTOR.services_by_name["Worker"]
 PEER = peer_pb2.DESCRIPTOR.services_by_name["Peer"]
 ADMIN = admin_pb2.DESCRIPTOR.services_by_name["Admin"]
@@ -119,7 +121,7 @@ class ApiServers:
         streams = self._streams = StreamListener(host, meter)
         peer_streams = await streams.start(addresses.peer_streams)
         peer = PeerService(host, meter, calls, stream_port=split_address(peer_streams)[1])
-        app_server = await self._make({ROUTER: router, WORKER: worker})
+        app_server = await self._make({ROUTER: router, WORKER: worker, KV: KvService(host, meter)})
         peer_server = await self._make({PEER: peer, ADMIN: admin})
         admin_server = await self._make({ADMIN: admin})
         bound = ApiAddresses(

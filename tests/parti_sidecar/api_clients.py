@@ -12,7 +12,7 @@ import grpc.aio
 from google.protobuf.descriptor import MethodDescriptor
 from google.protobuf.message_factory import GetMessageClass
 
-from parti_proto import admin_pb2, app_pb2, peer_pb2
+from parti_proto import admin_pb2, app_pb2, kv_pb2, peer_pb2
 from parti_shard.errors import Failure
 from parti_sidecar.status import failure_of, failure_of_call
 
@@ -20,7 +20,7 @@ LIMIT_S = 5.0  # nothing in these tests may take longer
 
 _METHODS: dict[str, MethodDescriptor] = {
     f"{service.name}.{method.name}": method
-    for module in (app_pb2, peer_pb2, admin_pb2)
+    for module in (app_pb2, kv_pb2, peer_pb2, admin_pb2)
     for service in module.DESCRIPTOR.services_by_name.values()
     for method in service.methods
 }

@@ -35,6 +35,7 @@ from parti_sidecar.host import Admission, Applicant, PeerHandshake
 from parti_sidecar.peer_links import PeerLinks
 from parti_sidecar.rpc_meter import RpcMeter
 from parti_sidecar.servers import ApiAddresses, ApiServers, ApiSettings
+from parti_sidecar.store_news import StoreNews
 
 CLUSTER = "test-cluster"
 FOR_EVER_MS = 1 << 60
@@ -76,6 +77,7 @@ class FakeHost:
     proposed: list[Command] = field(default_factory=list)
     on_propose: Callable[[Command], int] = lambda _command: 0
     links: PeerLinks | None = None
+    store_news: StoreNews = field(default_factory=StoreNews)
 
     def __post_init__(self) -> None:
         self.router: Router | None = None
@@ -96,6 +98,9 @@ class FakeHost:
 
     def now_ms(self) -> int:
         return time.clock_gettime_ns(time.CLOCK_BOOTTIME) // 1_000_000
+
+    def touch(self) -> None:
+        """There is no member that has turns."""
 
     def settle(self) -> None:
         if self.router is None:

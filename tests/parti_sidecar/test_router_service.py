@@ -16,7 +16,7 @@ from parti_shard.ids import MemberId
 from parti_shard.keys import partition_of
 from parti_shard.limits import RouterLimits
 from parti_sidecar import router_service, table_watch
-from parti_sidecar.router_service import _timeout_ms
+from parti_sidecar.call_deadlines import timeout_ms_of
 from parti_sidecar.status import failure_from
 from tests.parti_sidecar.api_clients import LIMIT_S, Client, EchoWorker, ends_with, until
 from tests.parti_sidecar.fake_host import CLUSTER, FakeCluster, FakeHost, Node
@@ -122,7 +122,7 @@ async def test_a_deadline_is_answered_before_the_call_ends_with_what_is_known(
 def test_the_deadline_margin_is_small_and_never_gives_for_ever(
     remaining_s: float | None, timeout_ms: int
 ) -> None:
-    assert _timeout_ms(remaining_s) == timeout_ms
+    assert timeout_ms_of(remaining_s) == timeout_ms
 
 
 async def test_a_caller_that_gives_up_leaves_nothing_behind(

@@ -1,0 +1,170 @@
+"""`KV.Stream`: batches of reads and writes of one client.
+
+A frame's writes are one command of the log, and its reads share one read round with all others of
+the turn. Answers of frames that are ready at the same time go out as one. A client that sends
+faster than it is answered is not read any further: that is all the flow control there is.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Sequence
+
+import grpc.aio
+
+from parti_kv.errors import MalformedKvError
+from parti_kv.limits import DEDUP_WINDOW
+from parti_kv.values import Answers
+from parti_proto import kv_pb2
+from parti_shard.errors import Failure, MalformedFrameError
+from parti_shard.limits import PROTOCOL_VERSION
+from parti_shard.member import Member
+from parti_sidecar.host import Host
+from parti_sidecar.kv_calls import malformed
+from parti_sidecar.kv_messages import read_answers, refusal, write_answers, writes_of
+from parti_sidecar.outcomes import Caller
+from parti_sidecar.rpc_meter import RpcMeter
+from parti_sidecar.streams import StreamWriter, read_frame, run_stream
+
+KV_STREAM = "KV.Stream"
+REQUESTS_OPEN_MAX = 256  # frames of one stream that are not answered
+READS_MAX = 4_096  # told to the client: unanswered reads of one stream
+ANSWERS_MERGED_BYTES_MAX = 256 << 10
+HALF_CLOSED_MS = 30_000  # how long answers still go to a client that sends no more
+
+
+class KvStream:
+    """One open stream."""
+
+    def __init__(
+        self, host: Host, member: Member, meter: RpcMeter, context: grpc.aio.ServicerContext
+    ) -> None:
+        self._host = host
+        self._member = member
+        self._meter = meter
+        self._context = context
+        self._writer: StreamWriter[kv_pb2.KvAnswers] = StreamWriter(context.write, self._take)
+        self._answers: deque[kv_pb2.KvAnswers] = deque()
+        self._open = 0  # requests under way
+        self._room: asyncio.Event = asyncio.Event()
+        self._half_closed = False
+
+    async def run(self) -> None:
+        """Serve the stream until one side ends it."""
+        welcome = kv_pb2.KvWelcome(
+            protocol_version=PROTOCOL_VERSION, window=DEDUP_WINDOW, reads_max=READS_MAX
+        )
+        await self._context.write(kv_pb2.KvAnswers(welcome=welcome))
+        await run_stream(self._read(), self._writer, linger_ms=HALF_CLOSED_MS)
+
+    async def _read(self) -> None:
+        while (frame := await read_frame(self._context)) is not None:
+            self._meter.frame_in(KV_STREAM, len(frame.seq) + len(frame.read_id))
+            self._take_in(frame)
+            while self._open >= REQUESTS_OPEN_MAX:
+                self._room.clear()
+                await self._room.wait()
+        self._half_closed = True
+        self._end_when_answered()
+
+    def _take_in(self, frame: kv_pb2.KvFrame) -> None:
+        now_ms = self._host.now_ms()
+        if frame.seq or frame.acknowledged_below:
+            self._begin_writes(frame, now_ms)
+        if frame.read_id:
+            self._begin_reads(frame, now_ms)
+        self._host.touch()
+
+    def _begin_reads(self, frame: kv_pb2.KvFrame, now_ms: int) -> None:
+        ids, keys = frame.read_id[:], frame.read_key[:]
+        if len(ids) != len(keys) or len(ids) > READS_MAX:
+            raise MalformedFrameError(f"{len(keys)} keys for {len(ids)} reads")
+        if frame.stale:
+            self._add(self._read_now(ids, keys))
+        else:
+            self._open += 1
+            self._member.kv.read(_Reads(self, ids, keys), now_ms, frame.timeout_ms)
+
+    def _begin_writes(self, frame: kv_pb2.KvFrame, now_ms: int) -> None:
+        seqs = frame.seq[:]
+        try:
+            writes = _Writes(self, frame.session, seqs)
+            self._member.kv.write(writes, writes_of(frame), now_ms, frame.timeout_ms)
+        except MalformedKvError as error:
+            self._add(refusal(malformed(error), session=frame.session, seqs=seqs))
+        else:
+            self._open += 1
+
+    def answer(self, frame: kv_pb2.KvAnswers) -> None:
+        """A request is answered."""
+        self._open -= 1
+        self._room.set()
+        self._add(frame)
+        if self._half_closed:
+            self._end_when_answered()
+
+    def answer_reads(self, ids: Sequence[int], keys: Sequence[bytes]) -> None:
+        """The store may be read."""
+        self.answer(self._read_now(ids, keys))
+
+    def _read_now(self, ids: Sequence[int], keys: Sequence[bytes]) -> kv_pb2.KvAnswers:
+        get = self._member.store.get
+        return read_answers(ids, map(get, keys))
+
+    def _add(self, frame: kv_pb2.KvAnswers) -> None:
+        answers = self._answers
+        last = answers[-1] if answers else None
+        if last is not None and _may_join(last, frame):
+            last.MergeFrom(frame)
+        else:
+            answers.append(frame)
+        self._writer.wake()
+
+    def _take(self) -> kv_pb2.KvAnswers | None:
+        if not self._answers:
+            return None
+        frame = self._answers.popleft()
+        self._meter.frame_out(KV_STREAM, len(frame.seq) + len(frame.read_id))
+        return frame
+
+    def _end_when_answered(self) -> None:
+        if not self._open:
+            self._writer.end()
+
+
+def _may_join(last: kv_pb2.KvAnswers, frame: kv_pb2.KvAnswers) -> bool:
+    """Whether two answers can be one: not when both tell of writes, whose columns would mix."""
+    writes = (last.seq or last.refused) and (frame.seq or frame.refused)
+    return not writes and last.ByteSize() + frame.ByteSize() < ANSWERS_MERGED_BYTES_MAX
+
+
+class _Writes(Caller):
+    """The writes of one frame wait for their answers."""
+
+    def __init__(self, stream: KvStream, session: int, seqs: list[int]) -> None:
+        self._stream = stream
+        self._session = session
+        self._seqs = seqs
+
+    def answered(self, value: object) -> None:
+        assert isinstance(value, Answers), value
+        self._stream.answer(write_answers(self._session, self._seqs, value))
+
+    def failed(self, failure: Failure) -> None:
+        self._stream.answer(refusal(failure, session=self._session, seqs=self._seqs))
+
+
+class _Reads(Caller):
+    """The reads of one frame wait until the store may be read."""
+
+    def __init__(self, stream: KvStream, ids: list[int], keys: list[bytes]) -> None:
+        self._stream = stream
+        self._ids = ids
+        self._keys = keys
+
+    def answered(self, _value: object) -> None:
+        self._stream.answer_reads(self._ids, self._keys)
+
+    def failed(self, failure: Failure) -> None:
+        self._stream.answer(refusal(failure, read_ids=self._ids))
