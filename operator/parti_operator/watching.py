@@ -32,6 +32,8 @@ REQUEST_TIMEOUT_S = 30
 RETRY_S = 2.0
 RETRIES = 300
 START_TIMEOUT_S = 60.0
+# For peering, which is off. Without one kopf asks for the user's name, and an image has no users.
+_IDENTITY: Any = "parti-operator"
 STOP_TIMEOUT_S = 5.0
 
 _WATCHER: Final = "watcher for "  # kopf's name for the task of a watch
@@ -70,6 +72,7 @@ class Watches:
             registry=self._registry(),
             settings=self._settings(),
             standalone=True,
+            identity=_IDENTITY,
             clusterwide=not self._namespaces,
             namespaces=self._namespaces,
             stop_flag=self._stop,
