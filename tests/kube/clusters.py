@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
@@ -48,7 +49,7 @@ class Cluster:
         return self.testbed
 
 
-def cannot(reason: str, environment: Mapping[str, str] = os.environ) -> None:
+def cannot(reason: str, environment: Mapping[str, str] = os.environ) -> NoReturn:
     """Skip, with one line that says why; fail where the tests are required."""
     if environment.get(REQUIRED) == "1":
         pytest.fail(f"{REQUIRED}=1, and {reason}", pytrace=False)

@@ -40,8 +40,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def pytest_runtest_makereport(
     item: pytest.Item,
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """Remember failures, so that fixtures can show the state of the cluster."""
+    """Remember failures, for fixtures that show the cluster's state; say once what is missing."""
     report = yield
+    if report.when == "setup" and report.skipped and isinstance(report.longrepr, tuple):
+        # Skips of one place and reason are shown as one line, whatever the number of tests.
+        report.longrepr = (__file__, 1, report.longrepr[2])
     if report.failed:
         item.stash[_failed] = True
     return report
