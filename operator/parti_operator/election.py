@@ -19,7 +19,7 @@ import asyncio
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from parti_operator.kube_api import LEASE, KubeApi, KubeError, Object
@@ -75,6 +75,7 @@ class Election:
         self._holder = ""
         self._held: Object | None = None
         self._renewed_at_ms = 0
+        self._writes = 0
 
     @property
     def may_act(self) -> bool:
@@ -202,7 +203,12 @@ class Election:
         return {**lease, "spec": spec}
 
     def _now(self) -> str:
-        moment = datetime.fromtimestamp(self._wall_ms() / 1000, UTC)
+        """The wall clock's milliseconds; the digits below make every write differ from the last,
+        for the API server drops a write that changes nothing, and the version would stand still.
+        """
+        self._writes = (self._writes + 1) % 1_000
+        moment = datetime.fromtimestamp(self._wall_ms() // 1000, UTC)
+        moment += timedelta(milliseconds=self._wall_ms() % 1000, microseconds=self._writes)
         return moment.isoformat(timespec="microseconds").replace("+00:00", "Z")
 
 

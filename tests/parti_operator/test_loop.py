@@ -110,8 +110,11 @@ def test_a_lost_disk_comes_back_as_a_new_member() -> None:
         await rig.until(lambda: rig.is_settled(3), "ready")
         members = set(rig.raft().members)
         rig.world.lose_disk("shop", "orders-2", "parti-data-orders-2")
-        changed = lambda: set(rig.raft().members) != members  # noqa: E731
-        await rig.until(lambda: changed() and rig.is_settled(3), "healed", within_s=900)
+
+        def healed() -> bool:
+            return set(rig.raft().members) != members and rig.is_settled(3)
+
+        await rig.until(healed, "healed", within_s=900)
         assert rig.sidecars.bootstraps == ["shop/orders"]
 
     _play(rig, script)
@@ -166,8 +169,9 @@ def test_a_deleted_child_is_back_within_five_seconds(kind: Kind, name: str) -> N
         rig.create()
         await rig.until(lambda: rig.is_settled(3), "ready")
         rig.kube.remove(kind, "shop", name)
-        found = lambda: rig.kube.find(kind, "shop", name) is not None  # noqa: E731
-        await rig.until(found, "repaired", within_s=5)
+        await rig.until(
+            lambda: rig.kube.find(kind, "shop", name) is not None, "repaired", within_s=5
+        )
 
     _play(rig, script)
 
@@ -186,8 +190,8 @@ def test_an_edited_child_is_repaired_within_five_seconds() -> None:
             stateful_set = rig.kube.find(STATEFUL_SET, "shop", "orders")
             assert service is not None
             assert stateful_set is not None
-            selected = service["spec"]["selector"].get(names.CLUSTER_LABEL) == "orders"
-            return selected and stateful_set["spec"]["replicas"] == 3
+            selected = service["spec"]["selector"].get(names.CLUSTER_LABEL)
+            return (selected, stateful_set["spec"]["replicas"]) == ("orders", 3)
 
         await rig.until(repaired, "repaired", within_s=5)
 
