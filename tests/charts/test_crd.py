@@ -7,8 +7,7 @@ from typing import Any
 import jsonschema
 import pytest
 
-from parti_operator.names import NAME_LENGTH_MAX, SIDECAR_PORTS, ConditionType
-from parti_operator.spec.rules import RESERVED_VARIABLES
+from parti_operator.names import ConditionType
 from parti_sidecar.config import SETTINGS
 from tests.charts import crd, crd_cases
 
@@ -143,26 +142,9 @@ def test_conditions_are_those_of_the_operator() -> None:
     assert [name for name in ConditionType if name not in text] == []
 
 
-def test_the_longest_name_is_that_of_the_operator() -> None:
-    [length] = [
-        rule["rule"] for rule in crd.rules(crd.schema()) if "metadata.name.size" in rule["rule"]
-    ]
-    assert length == f"self.metadata.name.size() <= {NAME_LENGTH_MAX}"
-
-
-def test_the_ports_that_are_taken_are_those_of_the_sidecar() -> None:
-    low, high = min(SIDECAR_PORTS), max(SIDECAR_PORTS)
-    pod = crd.schema()["properties"]["spec"]["properties"]["template"]["properties"]["spec"]
-    about_ports = [rule["rule"] for rule in crd.rules(pod) if "containerPort" in rule["rule"]]
-    assert len(about_ports) == 2
-    for text in about_ports:
-        assert f"p.containerPort < {low} || p.containerPort > {high}" in text
-
-
-def test_variables_of_the_operator_are_refused_and_exist() -> None:
+def test_variables_that_are_refused_exist() -> None:
     sidecar = crd.schema()["properties"]["spec"]["properties"]["sidecar"]["properties"]
     [rule] = crd.rules(sidecar["env"]["items"]["properties"]["name"])
     refused = set(re.findall(r"'(PARTI_\w+)'", rule["rule"]))
-    assert refused >= RESERVED_VARIABLES
     known = {setting.env_name for setting in SETTINGS} | {"PARTI_CONFIG"}
     assert refused - known == set()

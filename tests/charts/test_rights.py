@@ -2,49 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from itertools import product
-from typing import Any
-
 import pytest
 
 from parti_operator.kube_api import KINDS, LEASE, NODE, PARTI_CLUSTER
 from tests.charts import chart
+from tests.charts.rights import ROLE_KINDS, Right, operator_rights, rights_of
 from tools.render_manifests import Object, objects
-
-_ROLES = {"Role", "ClusterRole"}
-Right = tuple[str, str, str]  # group, resource, verb
-
-
-def _rights(rules: Iterable[Mapping[str, Any]]) -> set[Right]:
-    return {
-        right
-        for rule in rules
-        for right in product(rule["apiGroups"], rule["resources"], rule["verbs"])
-    }
-
-
-def _of_the_operator(values: Mapping[str, Any]) -> set[Right]:
-    """Everything that is bound to the operator's service account, wherever."""
-    rendered = objects(values)
-    roles = {
-        (one["kind"], one["metadata"].get("namespace"), one["metadata"]["name"]): one["rules"]
-        for one in rendered
-        if one["kind"] in _ROLES
-    }
-    found: set[Right] = set()
-    for binding in (one for one in rendered if one["kind"].endswith("RoleBinding")):
-        [subject] = binding["subjects"]
-        assert subject["name"] == "parti-operator"
-        place = binding["metadata"].get("namespace")
-        found |= _rights(roles[binding["roleRef"]["kind"], place, binding["roleRef"]["name"]])
-    return found
 
 
 @pytest.mark.parametrize("name", list(chart.MATRIX))
 def test_no_role_has_a_wildcard_or_reads_secrets(name: str) -> None:
-    for role in (one for one in objects(chart.MATRIX[name]) if one["kind"] in _ROLES):
-        for group, resource, verb in _rights(role["rules"]):
+    for role in (one for one in objects(chart.MATRIX[name]) if one["kind"] in ROLE_KINDS):
+        for group, resource, verb in rights_of(role["rules"]):
             assert "*" not in group + resource + verb
             assert resource not in {"secrets", "serviceaccounts", "pods/exec", "pods/log"}
             assert group != "rbac.authorization.k8s.io"
@@ -52,7 +21,7 @@ def test_no_role_has_a_wildcard_or_reads_secrets(name: str) -> None:
 
 
 def test_the_operator_does_nothing_to_what_is_not_its_own() -> None:
-    rights = _of_the_operator({"watch": {"all": True}})
+    rights = operator_rights({"watch": {"all": True}})
     assert {verb for group, resource, verb in rights if resource == "nodes"} == {
         "get",
         "list",
@@ -75,14 +44,14 @@ def _verbs_of_children(rights: set[Right]) -> set[str]:
 
 
 def test_every_kind_that_the_operator_knows_is_covered_and_no_other() -> None:
-    rights = _of_the_operator({"watch": {"all": True}})
+    rights = operator_rights({"watch": {"all": True}})
     known = {(kind.group, kind.plural) for kind in KINDS.values()}
     covered = {(group, resource.partition("/")[0]) for group, resource, _ in rights}
     assert covered == known
 
 
 def test_within_namespaces_nothing_of_the_whole_cluster_is_read() -> None:
-    rights = _of_the_operator({"watch": {"namespaces": ["shop", "stock"]}})
+    rights = operator_rights({"watch": {"namespaces": ["shop", "stock"]}})
     assert not any(resource == NODE.plural for _, resource, _ in rights)
     rendered = objects({"watch": {"namespaces": ["shop", "stock"]}})
     assert not any(one["kind"] == "ClusterRoleBinding" for one in rendered)
@@ -103,7 +72,7 @@ def _mentions(role: Object, resource: str) -> bool:
 
 def test_only_its_own_lease_is_written() -> None:
     rendered = objects({})
-    for role in (one for one in rendered if one["kind"] in _ROLES):
+    for role in (one for one in rendered if one["kind"] in ROLE_KINDS):
         for rule in role["rules"]:
             if LEASE.plural in rule["resources"] and rule["verbs"] != ["create"]:
                 assert rule["resourceNames"] == ["parti-operator"]
@@ -116,7 +85,7 @@ def test_people_with_edit_may_change_clusters_but_not_their_status() -> None:
         for label in role["metadata"]["labels"]:
             if label.startswith("rbac.authorization.k8s.io/aggregate-to-"):
                 audience = label.rpartition("-")[2]
-                rights.setdefault(audience, set()).update(_rights(role["rules"]))
+                rights.setdefault(audience, set()).update(rights_of(role["rules"]))
     assert set(rights) == {"view", "edit", "admin"}
     assert {verb for _, _, verb in rights["view"]} == {"get", "list", "watch"}
     assert rights["edit"] == rights["admin"]
