@@ -8,10 +8,14 @@
 
     parti.Worker(handle).run_forever()
 
-Both talk only to the sidecar of their own pod (`PARTI_ADDRESS`, default 127.0.0.1:5100). For
+Beside messages there is a replicated key-value store (`client.kv`, `parti.kv`) with locks
+(`client.lock`) and elections (`client.elect`).
+
+All talk only to the sidecar of their own pod (`PARTI_ADDRESS`, default 127.0.0.1:5100). For
 scripts without asyncio there is `SyncClient`; for unit tests of applications `parti.testing`.
 """
 
+from parti import kv
 from parti._client import Client
 from parti._errors import (
     Executed,
@@ -21,6 +25,7 @@ from parti._errors import (
     Reason,
     UnknownOutcome,
 )
+from parti._locks import Election, Lock, LockLost
 from parti._sync import SyncClient
 from parti._values import (
     ClientCounts,
@@ -37,9 +42,12 @@ from parti._worker import Worker
 __all__ = [
     "Client",
     "ClientCounts",
+    "Election",
     "Executed",
     "HandlerFailed",
     "Location",
+    "Lock",
+    "LockLost",
     "Message",
     "NotExecuted",
     "Outgoing",
@@ -52,4 +60,5 @@ __all__ = [
     "UnknownOutcome",
     "Worker",
     "WorkerCounts",
+    "kv",
 ]

@@ -13,7 +13,9 @@ import grpc.aio
 from parti import _limits as limits
 from parti import _transport as transport
 from parti._errors import NotExecuted, PartiError, Reason
+from parti._kv import Kv
 from parti._link import Link
+from parti._locks import Election, Lock
 from parti._pending import BY_KEY, Item
 from parti._values import ClientCounts, Location, Outgoing, Phase, Reply, TableChange
 from parti_proto import app_pb2
@@ -45,6 +47,7 @@ class Client:
         self._retry = retry
         self._channel: Any = None
         self._link: Link | None = None
+        self._kv: Kv | None = None
 
     async def __aenter__(self) -> Self:
         """Start connecting; does not wait for it (`ready` does)."""
@@ -64,6 +67,9 @@ class Client:
 
     async def close(self) -> None:
         """Close the connection; messages still waiting are refused or become unknown."""
+        kv, self._kv = self._kv, None
+        if kv is not None:
+            await kv.close()
         link, self._link = self._link, None
         if link is not None:
             await link.close()
@@ -84,6 +90,32 @@ class Client:
             pending.overloads_count,
             pending.items_count,
         )
+
+    @property
+    def kv(self) -> Kv:
+        """The replicated key-value store."""
+        self._open_link()
+        if self._kv is None:
+            self._kv = Kv(self._channel)
+        return self._kv
+
+    def lock(
+        self, name: bytes | str, *, value: bytes | str = b"", ttl: float | None = None
+    ) -> Lock:
+        """Make a named lock of the whole cluster: `async with client.lock("reports") as lock`.
+
+        Args:
+            name: what is locked.
+            value: what others see of the holder.
+            ttl: seconds until the lock of a holder that fell silent is free (default 10).
+        """
+        return Lock(self.kv, name, value=value, ttl=ttl)
+
+    def elect(
+        self, name: bytes | str, value: bytes | str = b"", *, ttl: float | None = None
+    ) -> Election:
+        """Stand for an election: `async with client.elect("main", "pod-1") as leading`."""
+        return Election(self.kv, name, value=value, ttl=ttl)
 
     async def send(
         self,

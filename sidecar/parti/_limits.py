@@ -19,6 +19,19 @@ HEADERS_BYTES_MAX: Final = 4 << 10
 TIMEOUT_MS_MAX: Final = 3_600_000
 SEND_MANY_WINDOW: Final = 8_192  # messages of one send_many that are unsettled at once
 
+# The key-value store.
+KV_VALUE_BYTES_MAX: Final = 1 << 20
+KV_WINDOW: Final = 1_024  # unacknowledged writes of a session, until a sidecar says it
+KV_SESSION_TTL_MS: Final = 30_000
+KV_SESSION_TTL_MS_MIN: Final = 1_000
+KV_SESSION_TTL_MS_MAX: Final = 3_600_000
+KV_KEEP_ALIVES_PER_TTL: Final = 4
+KV_KEEP_AGAIN_MS: Final = 200  # after a keep-alive without an answer
+KV_REST_MS: Final = 200  # after it without writes the last answers are acknowledged
+KV_SWEEP_MS: Final = 50  # operations are given up this much too late at most
+LOCK_TTL_MS: Final = 10_000
+CLOCK_RATE_ERROR_PERCENT: Final = 2  # a lock is counted as lost this much earlier
+
 # The sidecar knows best whether a message ran, so it has this long to say so after the deadline.
 ANSWER_GRACE_MS: Final = 50
 SWEEP_EVERY_MS_MIN: Final = 10  # deadlines are noticed this much too late at most

@@ -14,6 +14,7 @@ from typing import Any, Final
 
 import grpc
 import grpc.aio
+from google.protobuf.message import Message
 from google.rpc import status_pb2
 
 from parti import _limits as limits
@@ -25,7 +26,7 @@ from parti._errors import (
     UnknownOutcome,
     error_from_detail,
 )
-from parti_proto import app_pb2, errors_pb2
+from parti_proto import app_pb2, errors_pb2, kv_pb2
 
 DEFAULT_ADDRESS: Final = "127.0.0.1:5100"
 ADDRESS_VARIABLE: Final = "PARTI_ADDRESS"
@@ -76,6 +77,33 @@ def attach_stream(channel: Any) -> Any:
         request_serializer=app_pb2.WorkerFrame.SerializeToString,
         response_deserializer=app_pb2.SidecarFrame.FromString,
     )()
+
+
+def kv_stream(channel: Any) -> Any:
+    """Open `KV.Stream`."""
+    return channel.stream_stream(
+        "/parti.v1.KV/Stream",
+        request_serializer=kv_pb2.KvFrame.SerializeToString,
+        response_deserializer=kv_pb2.KvAnswers.FromString,
+    )()
+
+
+def kv_call(channel: Any, name: str, request: Message, reply: type[Message], timeout: float) -> Any:
+    """Call a unary method of `KV`."""
+    return channel.unary_unary(
+        f"/parti.v1.KV/{name}",
+        request_serializer=type(request).SerializeToString,
+        response_deserializer=reply.FromString,
+    )(request, timeout=timeout, wait_for_ready=True)
+
+
+def kv_watch(channel: Any, name: str, request: Message, reply: type[Message]) -> Any:
+    """Open a watch of `KV`."""
+    return channel.unary_stream(
+        f"/parti.v1.KV/{name}",
+        request_serializer=type(request).SerializeToString,
+        response_deserializer=reply.FromString,
+    )(request)
 
 
 def locate_call(channel: Any, request: app_pb2.LocateRequest, timeout: float) -> Any:
