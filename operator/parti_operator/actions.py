@@ -122,6 +122,7 @@ class ForceNewQuorum(_Destructive):
     pod: str
     pod_uid: str
     cluster_id: str
+    incarnation: int  # of the cluster as the order found it; refused if it is another one by now
 
 
 @dataclass(frozen=True, slots=True)

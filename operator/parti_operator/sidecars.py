@@ -159,7 +159,7 @@ def sidecar_seen(status: admin_pb2.Status) -> SidecarSeen:
         member_id=status.member_id,
         state=_state(status.state),
         cluster_id=status.cluster_id,
-        incarnation=0,
+        incarnation=status.incarnation,
         leader=status.leader,
         term=status.term,
         commit_index=status.commit_index,
@@ -173,7 +173,7 @@ def cluster_view(status: admin_pb2.Status, reply: admin_pb2.ListMembersReply) ->
     """The leader's word, from its own state and its list of members."""
     return ClusterView(
         cluster_id=status.cluster_id,
-        incarnation=0,
+        incarnation=status.incarnation,
         term=status.term,
         leader=status.member_id,
         config_index=reply.config_index,
@@ -259,8 +259,15 @@ def _transfer(action: TransferLeader) -> Message:
     return admin_pb2.TransferLeaderRequest(to_member=action.to_member_id)
 
 
+def _force_new_quorum(action: ForceNewQuorum) -> Message:
+    return admin_pb2.ForceNewQuorumRequest(
+        cluster_id=action.cluster_id, incarnation=action.incarnation
+    )
+
+
 _CALLS: Final[dict[type[Any], tuple[str, Callable[[Any], Message], type[Message]]]] = {
     Bootstrap: ("Bootstrap", _bootstrap, admin_pb2.BootstrapReply),
+    ForceNewQuorum: ("ForceNewQuorum", _force_new_quorum, admin_pb2.ForceNewQuorumReply),
     SetIntent: ("SetIntent", _set_intent, admin_pb2.SetIntentReply),
     DescribeMember: ("SetMember", _describe, admin_pb2.SetMemberReply),
     SetPolicy: ("SetPolicy", _set_policy, admin_pb2.SetPolicyReply),

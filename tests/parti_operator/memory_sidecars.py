@@ -201,6 +201,8 @@ class MemorySidecars:
         cluster = self.clusters.get(action.cluster_id)
         if cluster is None or process.disk.cluster_id != action.cluster_id:
             raise SidecarError("ForceNewQuorum", "WRONG_CLUSTER", action.cluster_id)
+        if cluster.leader or action.incarnation != process.disk.incarnation:
+            raise SidecarError("ForceNewQuorum", "CONFLICT", "it leads, or it was done already")
         survivor = cluster.members[process.disk.member_id]
         cluster.members = {survivor.member_id: survivor}
         survivor.voter = True

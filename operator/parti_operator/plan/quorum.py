@@ -148,11 +148,12 @@ def _carry_on(look: Look, health: Quorum, record: Mapping[str, Any], *, ordered:
         text = f"the survivor {pod.name} lost its disk; the order for a new quorum begins anew"
         event = Occurrence(EventReason.QUORUM_FORCED, text, warning=True)
         return _with(health, None, (), (event,))
-    if sidecar.incarnation > int(record["incarnation"]):
+    before = int(record["incarnation"])
+    if sidecar.incarnation > before:
         return _with(health, record)  # done; it will lead in a moment
     if not ordered:
         return _with(health, None)
-    return _with(health, record, (ForceNewQuorum(pod.name, pod.uid, look.cluster_id),))
+    return _with(health, record, (ForceNewQuorum(pod.name, pod.uid, look.cluster_id, before),))
 
 
 def _after_force(look: Look, order: str | None, record: Mapping[str, Any]) -> Quorum:
