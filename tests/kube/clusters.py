@@ -89,10 +89,9 @@ def _given(kubeconfig: Path) -> Cluster:
 
 
 def images_for(cluster: Cluster, environment: Mapping[str, str] = os.environ) -> Images:
-    """parti's images on the cluster: built from the Dockerfile and loaded, or as given."""
-    if cluster.testbed is not None:
-        return parti_images.build_and_load(cluster.testbed)
-    given = environment.get(GIVEN_IMAGES, "")
-    if not given:
+    """parti's images on the cluster: as given, or built from the Dockerfile and loaded."""
+    if given := environment.get(GIVEN_IMAGES, ""):
+        return parti_images.parse(given)
+    if cluster.testbed is None:
         cannot(f"{GIVEN_IMAGES} does not say which images the given cluster has")
-    return parti_images.parse(given)
+    return parti_images.build_and_load(cluster.testbed)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import astuple, dataclass
+from dataclasses import astuple, dataclass, fields
 
 from tests.kube.testbed import buildah, layout
 from tests.kube.testbed.commands import TestbedError, say
@@ -16,29 +16,34 @@ class Images:
     sidecar: str
     operator: str
     demo: str
+    app: str  # of the scenarios: tests/kube/app
+    app_next: str  # the same under another name, for a change of image
 
 
-# What the Dockerfile calls them, in the order of the fields above.
+# What the Dockerfile calls the first ones, in the order of the fields above.
 _TARGETS = ("sidecar", "operator", "example")
-BUILT = Images(*(f"localhost/parti/{target}:test" for target in _TARGETS))
+BUILT = Images(*(f"localhost/parti/{name}:test" for name in (*_TARGETS, "app", "app-next")))
+_APP_DOCKERFILE = layout.REPOSITORY / "tests" / "kube" / "app" / "Dockerfile"
 
 
 def build_and_load(testbed: Testbed) -> Images:
     """Build what has changed, and load all on every running node."""
-    for target, name in zip(_TARGETS, astuple(BUILT), strict=True):
+    for target, name in zip(_TARGETS, astuple(BUILT), strict=False):
         say(f"building {name} (1 min, 5 s when nothing has changed)")
         buildah.build(layout.REPOSITORY, target, name)
+    say(f"building {BUILT.app} (5 s)")
+    buildah.build(layout.REPOSITORY, "", BUILT.app, _APP_DOCKERFILE)
+    buildah.tag(BUILT.app, BUILT.app_next)
     say("loading the images on every node (20 s)")
     testbed.load_built(astuple(BUILT))
     return BUILT
 
 
 def parse(text: str) -> Images:
-    """Names as people give them: `sidecar=NAME,operator=NAME,demo=NAME`."""
+    """Names as people give them: `sidecar=NAME,operator=NAME,...`, a name for every field."""
     found = dict(part.split("=", 1) for part in text.split(",") if "=" in part)
     try:
         return Images(**found)
     except TypeError:
-        raise TestbedError(
-            f"images are given as sidecar=NAME,operator=NAME,demo=NAME, not {text!r}"
-        ) from None
+        form = ",".join(f"{field.name}=NAME" for field in fields(Images))
+        raise TestbedError(f"images are given as {form}, not {text!r}") from None

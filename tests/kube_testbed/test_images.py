@@ -52,6 +52,10 @@ def test_an_image_that_only_a_registry_has_is_refused() -> None:
         buildah.bases("FROM alpine:3\nFROM python:3.11-slim\n")
 
 
+def test_an_image_that_was_built_here_needs_no_registry() -> None:
+    assert buildah.bases("ARG BELOW=localhost/below:1\nFROM ${BELOW}\n") == []
+
+
 def test_our_dockerfile_has_every_target_and_a_known_base() -> None:
     text = (layout.REPOSITORY / "Dockerfile").read_text()
     assert buildah.bases(text) == ["python:3.11-slim"]
@@ -72,7 +76,8 @@ def test_pip_in_the_base_image_asks_the_same_index() -> None:
 
 
 def test_images_of_a_given_cluster_are_all_named() -> None:
-    assert parti_images.parse("sidecar=a:1,operator=b:1,demo=c:1").operator == "b:1"
+    given = "sidecar=a:1,operator=b:1,demo=c:1,app=d:1,app_next=e:1"
+    assert parti_images.parse(given).operator == "b:1"
     for text in ("sidecar=a:1", "sidecar=a:1,operator=b:1,demo=c:1,other=d:1", "a"):
         with pytest.raises(TestbedError, match="images are given as"):
             parti_images.parse(text)
@@ -91,7 +96,7 @@ def test_nodes_of_a_foreign_cluster_are_not_broken() -> None:
         cluster.nodes()
     with pytest.raises(pytest.skip.Exception, match="PARTI_KUBE_IMAGES"):
         clusters.images_for(cluster, {})
-    named = "sidecar=a:1,operator=b:1,demo=c:1"
+    named = "sidecar=a:1,operator=b:1,demo=c:1,app=d:1,app_next=e:1"
     assert clusters.images_for(cluster, {"PARTI_KUBE_IMAGES": named}).demo == "c:1"
 
 

@@ -23,6 +23,7 @@ BASE_DEADLINE_S = 900.0
 # A changed source leaves about 20 layers, 300 MB, of the three images behind.
 LAYERS_MAX = 400
 _SUITE = "bookworm"
+_BUILT_HERE = "localhost/"
 _PACKAGES = "python3,python3-venv,ca-certificates"
 _CA_BUNDLE = "etc/ssl/certs/ca-certificates.crt"
 _BASE_NAME = re.compile(r"python:3\.11-slim(?:-bookworm)?")
@@ -43,12 +44,13 @@ _EMPTIED = (
 def bases(dockerfile: str) -> list[str]:
     """What a Dockerfile builds on, its own stages and the empty image left out.
 
-    Only images the stand-in can pass for are taken; anything else would need a registry.
+    Only images the stand-in can pass for are taken, and those built here before, whose names begin
+    with localhost/; anything else would need a registry.
     """
     arguments = dict(re.findall(r"^ARG\s+(\w+)=(\S+)", dockerfile, re.MULTILINE))
     named = [_filled(name, arguments) for name in _FROM.findall(dockerfile)]
     own = {*_STAGE.findall(dockerfile), "scratch"}
-    found = sorted({name for name in named if name not in own})
+    found = sorted({n for n in named if n not in own and not n.startswith(_BUILT_HERE)})
     foreign = [name for name in found if not _BASE_NAME.search(name)]
     if foreign:
         raise TestbedError(f"no registry here: only python:3.11-slim, and not {', '.join(foreign)}")
@@ -84,6 +86,11 @@ def build(folder: Path, target: str, name: str, dockerfile: Path | None = None) 
             _buildah("build", *options, folder, deadline_s=BUILD_DEADLINE_S)
         finally:
             _buildah("rm", "--all")  # a failed build leaves its container mounted on the host
+
+
+def tag(name: str, *more: str) -> None:
+    """Give an image of the store further names."""
+    _buildah("tag", name, *more)
 
 
 def _prune() -> None:
