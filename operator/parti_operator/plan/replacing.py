@@ -58,8 +58,8 @@ def plan_replacing(look: Look) -> Replacing:
             actions = _fresh_start(look, ordinal)
             event = Occurrence(EventReason.MEMBER_REPLACED, why)
             return Replacing(wanted, actions, lost, (event,) if actions else ())
-    forced = next((a for a in map(_force, [look] * look.want, range(look.want)) if a), None)
-    return Replacing(wanted, (forced,) if forced else (), lost)
+    forced = (_force(look, pod) for pod in look.observed.pods)
+    return Replacing(wanted, tuple(action for action in forced if action is not None)[:1], lost)
 
 
 def lost_since(look: Look, member: MemberSeen) -> str | None:
@@ -128,10 +128,10 @@ def _is_overdue(look: Look, member: MemberSeen | None) -> bool:
 # --- nodes
 
 
-def _force(look: Look, ordinal: int) -> DeletePod | None:
+def _force(look: Look, pod: PodSeen) -> DeletePod | None:
     """Nobody is left on the node to confirm that the pod has ended."""
-    pod, member = look.pods.get(ordinal), look.member_at(ordinal)
-    if pod is None or not look.node_is_gone(pod.node) or not _is_overdue(look, member):
+    member = look.member_at(pod.ordinal)
+    if not look.node_is_gone(pod.node) or (member is not None and not _is_overdue(look, member)):
         return None
     return DeletePod(pod.name, pod.uid, force=True)
 

@@ -69,7 +69,7 @@ def _wait(world: World, how: Pass) -> None:
         world.tick()
 
 
-def settle(world: World, passes: int = 400) -> None:
+def settle(world: World, passes: int = 250) -> None:
     """Let the operator work undisturbed until nothing is left to do. Raises AssertionError."""
     calm = 0
     for _ in range(passes):
@@ -79,5 +79,4 @@ def settle(world: World, passes: int = 400) -> None:
         calm = 0 if busy else calm + 1
         if calm == 3:
             return
-    text = "\n".join(world.log[-60:])
-    raise AssertionError(f"it does not settle; status {dict(world.status)}\n{text}")
+    raise AssertionError(f"it does not settle; status {dict(world.status)}")

@@ -458,9 +458,8 @@ class World:
 
     def _evict(self, action: EvictPod) -> None:
         pod = self._pod(action.pod, action.uid)
-        unready = [p for p in self.pods.values() if p is not pod and not self.is_ready(p)]
-        missing = self.replicas - len(self.pods)
-        if self.is_ready(pod) and (unready or missing > 0):
+        healthy = sum(1 for p in self.pods.values() if self.is_ready(p))
+        if self.is_ready(pod) and healthy < self.replicas:
             raise RefusedError("the disruption budget is used up")
         self._check_end(pod, "evicted")
         if pod.ending is None:
