@@ -48,7 +48,7 @@ class GetStatusRequest(_message.Message):
     def __init__(self) -> None: ...
 
 class Status(_message.Message):
-    __slots__ = ("cluster_id", "member_id", "name", "version", "state", "raft_role", "term", "leader", "commit_index", "applied_index", "session", "lease_remaining_ms", "worker_attached", "partitions", "partitions_owned", "partitions_free", "partitions_revoking", "parked_messages", "in_flight_messages", "policy", "mode", "lease_ttl_ms", "drained", "apply_lag", "protocol_version", "config_index")
+    __slots__ = ("cluster_id", "member_id", "name", "version", "state", "raft_role", "term", "leader", "commit_index", "applied_index", "session", "lease_remaining_ms", "worker_attached", "partitions", "partitions_owned", "partitions_free", "partitions_revoking", "parked_messages", "in_flight_messages", "policy", "mode", "lease_ttl_ms", "drained", "apply_lag", "protocol_version", "config_index", "incarnation")
     CLUSTER_ID_FIELD_NUMBER: _ClassVar[int]
     MEMBER_ID_FIELD_NUMBER: _ClassVar[int]
     NAME_FIELD_NUMBER: _ClassVar[int]
@@ -75,6 +75,7 @@ class Status(_message.Message):
     APPLY_LAG_FIELD_NUMBER: _ClassVar[int]
     PROTOCOL_VERSION_FIELD_NUMBER: _ClassVar[int]
     CONFIG_INDEX_FIELD_NUMBER: _ClassVar[int]
+    INCARNATION_FIELD_NUMBER: _ClassVar[int]
     cluster_id: str
     member_id: int
     name: str
@@ -101,7 +102,8 @@ class Status(_message.Message):
     apply_lag: int
     protocol_version: int
     config_index: int
-    def __init__(self, cluster_id: _Optional[str] = ..., member_id: _Optional[int] = ..., name: _Optional[str] = ..., version: _Optional[str] = ..., state: _Optional[str] = ..., raft_role: _Optional[str] = ..., term: _Optional[int] = ..., leader: _Optional[int] = ..., commit_index: _Optional[int] = ..., applied_index: _Optional[int] = ..., session: _Optional[int] = ..., lease_remaining_ms: _Optional[int] = ..., worker_attached: _Optional[bool] = ..., partitions: _Optional[int] = ..., partitions_owned: _Optional[int] = ..., partitions_free: _Optional[int] = ..., partitions_revoking: _Optional[int] = ..., parked_messages: _Optional[int] = ..., in_flight_messages: _Optional[int] = ..., policy: _Optional[_Union[Policy, _Mapping]] = ..., mode: _Optional[str] = ..., lease_ttl_ms: _Optional[int] = ..., drained: _Optional[bool] = ..., apply_lag: _Optional[int] = ..., protocol_version: _Optional[int] = ..., config_index: _Optional[int] = ...) -> None: ...
+    incarnation: int
+    def __init__(self, cluster_id: _Optional[str] = ..., member_id: _Optional[int] = ..., name: _Optional[str] = ..., version: _Optional[str] = ..., state: _Optional[str] = ..., raft_role: _Optional[str] = ..., term: _Optional[int] = ..., leader: _Optional[int] = ..., commit_index: _Optional[int] = ..., applied_index: _Optional[int] = ..., session: _Optional[int] = ..., lease_remaining_ms: _Optional[int] = ..., worker_attached: _Optional[bool] = ..., partitions: _Optional[int] = ..., partitions_owned: _Optional[int] = ..., partitions_free: _Optional[int] = ..., partitions_revoking: _Optional[int] = ..., parked_messages: _Optional[int] = ..., in_flight_messages: _Optional[int] = ..., policy: _Optional[_Union[Policy, _Mapping]] = ..., mode: _Optional[str] = ..., lease_ttl_ms: _Optional[int] = ..., drained: _Optional[bool] = ..., apply_lag: _Optional[int] = ..., protocol_version: _Optional[int] = ..., config_index: _Optional[int] = ..., incarnation: _Optional[int] = ...) -> None: ...
 
 class Member(_message.Message):
     __slots__ = ("member_id", "name", "address", "zone", "role", "leader", "session", "intent", "draining", "ready", "capacity", "partitions_owned", "match_index", "last_heard_ms", "version", "caught_up", "set_zone", "set_capacity")
@@ -342,6 +344,18 @@ class PrepareToStopRequest(_message.Message):
     def __init__(self) -> None: ...
 
 class PrepareToStopReply(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class ForceNewQuorumRequest(_message.Message):
+    __slots__ = ("cluster_id", "incarnation")
+    CLUSTER_ID_FIELD_NUMBER: _ClassVar[int]
+    INCARNATION_FIELD_NUMBER: _ClassVar[int]
+    cluster_id: str
+    incarnation: int
+    def __init__(self, cluster_id: _Optional[str] = ..., incarnation: _Optional[int] = ...) -> None: ...
+
+class ForceNewQuorumReply(_message.Message):
     __slots__ = ()
     def __init__(self) -> None: ...
 

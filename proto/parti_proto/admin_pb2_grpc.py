@@ -94,6 +94,11 @@ class AdminStub:
                 request_serializer=parti_dot_v1_dot_admin__pb2.PrepareToStopRequest.SerializeToString,
                 response_deserializer=parti_dot_v1_dot_admin__pb2.PrepareToStopReply.FromString,
                 _registered_method=True)
+        self.ForceNewQuorum = channel.unary_unary(
+                '/parti.v1.Admin/ForceNewQuorum',
+                request_serializer=parti_dot_v1_dot_admin__pb2.ForceNewQuorumRequest.SerializeToString,
+                response_deserializer=parti_dot_v1_dot_admin__pb2.ForceNewQuorumReply.FromString,
+                _registered_method=True)
         self.Ping = channel.unary_unary(
                 '/parti.v1.Admin/Ping',
                 request_serializer=parti_dot_v1_dot_admin__pb2.PingRequest.SerializeToString,
@@ -184,6 +189,15 @@ class AdminServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ForceNewQuorum(self, request, context):
+        """When a majority of the voters is gone for good: make this member the only voter, with what its
+        log holds. The process ends with exit code 4 and carries the order out at its next start. Refused
+        with CONFLICT while a leader is known, and when the cluster is of another incarnation already.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def Ping(self, request, context):
         """Send one empty message through the whole path; the answer names the owner and the time.
         """
@@ -253,6 +267,11 @@ def add_AdminServicer_to_server(servicer, server):
                     servicer.PrepareToStop,
                     request_deserializer=parti_dot_v1_dot_admin__pb2.PrepareToStopRequest.FromString,
                     response_serializer=parti_dot_v1_dot_admin__pb2.PrepareToStopReply.SerializeToString,
+            ),
+            'ForceNewQuorum': grpc.unary_unary_rpc_method_handler(
+                    servicer.ForceNewQuorum,
+                    request_deserializer=parti_dot_v1_dot_admin__pb2.ForceNewQuorumRequest.FromString,
+                    response_serializer=parti_dot_v1_dot_admin__pb2.ForceNewQuorumReply.SerializeToString,
             ),
             'Ping': grpc.unary_unary_rpc_method_handler(
                     servicer.Ping,
@@ -584,6 +603,33 @@ class Admin:
             '/parti.v1.Admin/PrepareToStop',
             parti_dot_v1_dot_admin__pb2.PrepareToStopRequest.SerializeToString,
             parti_dot_v1_dot_admin__pb2.PrepareToStopReply.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ForceNewQuorum(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/parti.v1.Admin/ForceNewQuorum',
+            parti_dot_v1_dot_admin__pb2.ForceNewQuorumRequest.SerializeToString,
+            parti_dot_v1_dot_admin__pb2.ForceNewQuorumReply.FromString,
             options,
             channel_credentials,
             insecure,

@@ -20,6 +20,7 @@ class Reason(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     REASON_INVALID_ARGUMENT: _ClassVar[Reason]
     REASON_CONFLICT: _ClassVar[Reason]
     REASON_COMPACTED: _ClassVar[Reason]
+    REASON_LEFT_BEHIND: _ClassVar[Reason]
     REASON_NOT_OWNER: _ClassVar[Reason]
     REASON_STALE_EPOCH: _ClassVar[Reason]
     REASON_LEASE_EXPIRED: _ClassVar[Reason]
@@ -56,6 +57,7 @@ REASON_UNKNOWN_MEMBER: Reason
 REASON_INVALID_ARGUMENT: Reason
 REASON_CONFLICT: Reason
 REASON_COMPACTED: Reason
+REASON_LEFT_BEHIND: Reason
 REASON_NOT_OWNER: Reason
 REASON_STALE_EPOCH: Reason
 REASON_LEASE_EXPIRED: Reason

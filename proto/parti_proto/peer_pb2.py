@@ -25,43 +25,43 @@ _sym_db = _symbol_database.Default()
 from parti_proto import errors_pb2 as parti_dot_v1_dot_errors__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x13parti/v1/peer.proto\x12\x08parti.v1\x1a\x15parti/v1/errors.proto\"w\n\tHandshake\x12\x18\n\x10protocol_version\x18\x01 \x01(\r\x12\x12\n\ncluster_id\x18\x02 \x01(\t\x12\x13\n\x0b\x66rom_member\x18\x03 \x01(\x04\x12\x11\n\tto_member\x18\x04 \x01(\x04\x12\x14\n\x0c\x66rom_address\x18\x05 \x01(\t\";\n\x11StreamPortRequest\x12&\n\thandshake\x18\x01 \x01(\x0b\x32\x13.parti.v1.Handshake\"\x1f\n\x0fStreamPortReply\x12\x0c\n\x04port\x18\x01 \x01(\r\"Y\n\x0bStreamHello\x12&\n\thandshake\x18\x01 \x01(\x0b\x32\x13.parti.v1.Handshake\x12\"\n\x04kind\x18\x02 \x01(\x0e\x32\x14.parti.v1.StreamKind\"*\n\tPeerFrame\x12\x0c\n\x04raft\x18\x01 \x03(\x0c\x12\x0f\n\x07session\x18\x02 \x03(\x0c\"\x8a\x01\n\rSnapshotChunk\x12&\n\thandshake\x18\x01 \x01(\x0b\x32\x13.parti.v1.Handshake\x12\x0f\n\x07message\x18\x02 \x01(\x0c\x12\x12\n\nsize_bytes\x18\x03 \x01(\x04\x12\x0e\n\x06\x63rc32c\x18\x04 \x01(\r\x12\x0e\n\x06offset\x18\x05 \x01(\x04\x12\x0c\n\x04\x64\x61ta\x18\x06 \x01(\x0c\"\x0f\n\rSnapshotReply\"\x80\x01\n\x15SnapshotOffsetRequest\x12&\n\thandshake\x18\x01 \x01(\x0b\x32\x13.parti.v1.Handshake\x12\r\n\x05index\x18\x02 \x01(\x04\x12\x0c\n\x04term\x18\x03 \x01(\x04\x12\x12\n\nsize_bytes\x18\x04 \x01(\x04\x12\x0e\n\x06\x63rc32c\x18\x05 \x01(\r\"%\n\x13SnapshotOffsetReply\x12\x0e\n\x06offset\x18\x01 \x01(\x04\"\xa4\x01\n\x0c\x46orwardFrame\x12\n\n\x02id\x18\x01 \x03(\x04\x12\x11\n\tpartition\x18\x02 \x03(\r\x12\r\n\x05\x65poch\x18\x03 \x03(\x04\x12\x0b\n\x03key\x18\x04 \x03(\x0c\x12\x0f\n\x07payload\x18\x05 \x03(\x0c\x12\x12\n\ntimeout_ms\x18\x06 \x03(\r\x12\x12\n\nheaders_at\x18\x07 \x03(\r\x12\x0f\n\x07headers\x18\x08 \x03(\x0c\x12\x0f\n\x07ping_at\x18\t \x03(\r\"a\n\x0e\x46orwardResults\x12\n\n\x02id\x18\x01 \x03(\x04\x12\r\n\x05\x65poch\x18\x02 \x03(\x04\x12\x0f\n\x07payload\x18\x03 \x03(\x0c\x12#\n\x06\x65rrors\x18\x04 \x03(\x0b\x32\x13.parti.v1.ItemError\"{\n\x0bJoinRequest\x12\x18\n\x10protocol_version\x18\x01 \x01(\r\x12\x12\n\ncluster_id\x18\x02 \x01(\t\x12\x11\n\tmember_id\x18\x03 \x01(\x04\x12\x0c\n\x04name\x18\x04 \x01(\t\x12\x0f\n\x07\x61\x64\x64ress\x18\x05 \x01(\t\x12\x0c\n\x04zone\x18\x06 \x01(\t\"B\n\tJoinReply\x12\x12\n\ncluster_id\x18\x01 \x01(\t\x12!\n\x05peers\x18\x02 \x03(\x0b\x32\x12.parti.v1.JoinPeer\".\n\x08JoinPeer\x12\x11\n\tmember_id\x18\x01 \x01(\x04\x12\x0f\n\x07\x61\x64\x64ress\x18\x02 \x01(\t*Z\n\nStreamKind\x12\x1b\n\x17STREAM_KIND_UNSPECIFIED\x10\x00\x12\x16\n\x12STREAM_KIND_FRAMES\x10\x01\x12\x17\n\x13STREAM_KIND_FORWARD\x10\x02\x32\x92\x02\n\x04Peer\x12\x44\n\nStreamPort\x12\x1b.parti.v1.StreamPortRequest\x1a\x19.parti.v1.StreamPortReply\x12>\n\x08Snapshot\x12\x17.parti.v1.SnapshotChunk\x1a\x17.parti.v1.SnapshotReply(\x01\x12P\n\x0eSnapshotOffset\x12\x1f.parti.v1.SnapshotOffsetRequest\x1a\x1d.parti.v1.SnapshotOffsetReply\x12\x32\n\x04Join\x12\x15.parti.v1.JoinRequest\x1a\x13.parti.v1.JoinReplyb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x13parti/v1/peer.proto\x12\x08parti.v1\x1a\x15parti/v1/errors.proto\"\x8c\x01\n\tHandshake\x12\x18\n\x10protocol_version\x18\x01 \x01(\r\x12\x12\n\ncluster_id\x18\x02 \x01(\t\x12\x13\n\x0b\x66rom_member\x18\x03 \x01(\x04\x12\x11\n\tto_member\x18\x04 \x01(\x04\x12\x14\n\x0c\x66rom_address\x18\x05 \x01(\t\x12\x13\n\x0bincarnation\x18\x06 \x01(\r\";\n\x11StreamPortRequest\x12&\n\thandshake\x18\x01 \x01(\x0b\x32\x13.parti.v1.Handshake\"\x1f\n\x0fStreamPortReply\x12\x0c\n\x04port\x18\x01 \x01(\r\"Y\n\x0bStreamHello\x12&\n\thandshake\x18\x01 \x01(\x0b\x32\x13.parti.v1.Handshake\x12\"\n\x04kind\x18\x02 \x01(\x0e\x32\x14.parti.v1.StreamKind\"*\n\tPeerFrame\x12\x0c\n\x04raft\x18\x01 \x03(\x0c\x12\x0f\n\x07session\x18\x02 \x03(\x0c\"\x8a\x01\n\rSnapshotChunk\x12&\n\thandshake\x18\x01 \x01(\x0b\x32\x13.parti.v1.Handshake\x12\x0f\n\x07message\x18\x02 \x01(\x0c\x12\x12\n\nsize_bytes\x18\x03 \x01(\x04\x12\x0e\n\x06\x63rc32c\x18\x04 \x01(\r\x12\x0e\n\x06offset\x18\x05 \x01(\x04\x12\x0c\n\x04\x64\x61ta\x18\x06 \x01(\x0c\"\x0f\n\rSnapshotReply\"\x80\x01\n\x15SnapshotOffsetRequest\x12&\n\thandshake\x18\x01 \x01(\x0b\x32\x13.parti.v1.Handshake\x12\r\n\x05index\x18\x02 \x01(\x04\x12\x0c\n\x04term\x18\x03 \x01(\x04\x12\x12\n\nsize_bytes\x18\x04 \x01(\x04\x12\x0e\n\x06\x63rc32c\x18\x05 \x01(\r\"%\n\x13SnapshotOffsetReply\x12\x0e\n\x06offset\x18\x01 \x01(\x04\"\xa4\x01\n\x0c\x46orwardFrame\x12\n\n\x02id\x18\x01 \x03(\x04\x12\x11\n\tpartition\x18\x02 \x03(\r\x12\r\n\x05\x65poch\x18\x03 \x03(\x04\x12\x0b\n\x03key\x18\x04 \x03(\x0c\x12\x0f\n\x07payload\x18\x05 \x03(\x0c\x12\x12\n\ntimeout_ms\x18\x06 \x03(\r\x12\x12\n\nheaders_at\x18\x07 \x03(\r\x12\x0f\n\x07headers\x18\x08 \x03(\x0c\x12\x0f\n\x07ping_at\x18\t \x03(\r\"a\n\x0e\x46orwardResults\x12\n\n\x02id\x18\x01 \x03(\x04\x12\r\n\x05\x65poch\x18\x02 \x03(\x04\x12\x0f\n\x07payload\x18\x03 \x03(\x0c\x12#\n\x06\x65rrors\x18\x04 \x03(\x0b\x32\x13.parti.v1.ItemError\"{\n\x0bJoinRequest\x12\x18\n\x10protocol_version\x18\x01 \x01(\r\x12\x12\n\ncluster_id\x18\x02 \x01(\t\x12\x11\n\tmember_id\x18\x03 \x01(\x04\x12\x0c\n\x04name\x18\x04 \x01(\t\x12\x0f\n\x07\x61\x64\x64ress\x18\x05 \x01(\t\x12\x0c\n\x04zone\x18\x06 \x01(\t\"W\n\tJoinReply\x12\x12\n\ncluster_id\x18\x01 \x01(\t\x12!\n\x05peers\x18\x02 \x03(\x0b\x32\x12.parti.v1.JoinPeer\x12\x13\n\x0bincarnation\x18\x03 \x01(\r\".\n\x08JoinPeer\x12\x11\n\tmember_id\x18\x01 \x01(\x04\x12\x0f\n\x07\x61\x64\x64ress\x18\x02 \x01(\t*Z\n\nStreamKind\x12\x1b\n\x17STREAM_KIND_UNSPECIFIED\x10\x00\x12\x16\n\x12STREAM_KIND_FRAMES\x10\x01\x12\x17\n\x13STREAM_KIND_FORWARD\x10\x02\x32\x92\x02\n\x04Peer\x12\x44\n\nStreamPort\x12\x1b.parti.v1.StreamPortRequest\x1a\x19.parti.v1.StreamPortReply\x12>\n\x08Snapshot\x12\x17.parti.v1.SnapshotChunk\x1a\x17.parti.v1.SnapshotReply(\x01\x12P\n\x0eSnapshotOffset\x12\x1f.parti.v1.SnapshotOffsetRequest\x1a\x1d.parti.v1.SnapshotOffsetReply\x12\x32\n\x04Join\x12\x15.parti.v1.JoinRequest\x1a\x13.parti.v1.JoinReplyb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'parti.v1.peer_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_STREAMKIND']._serialized_start=1241
-  _globals['_STREAMKIND']._serialized_end=1331
-  _globals['_HANDSHAKE']._serialized_start=56
-  _globals['_HANDSHAKE']._serialized_end=175
-  _globals['_STREAMPORTREQUEST']._serialized_start=177
-  _globals['_STREAMPORTREQUEST']._serialized_end=236
-  _globals['_STREAMPORTREPLY']._serialized_start=238
-  _globals['_STREAMPORTREPLY']._serialized_end=269
-  _globals['_STREAMHELLO']._serialized_start=271
-  _globals['_STREAMHELLO']._serialized_end=360
-  _globals['_PEERFRAME']._serialized_start=362
-  _globals['_PEERFRAME']._serialized_end=404
-  _globals['_SNAPSHOTCHUNK']._serialized_start=407
-  _globals['_SNAPSHOTCHUNK']._serialized_end=545
-  _globals['_SNAPSHOTREPLY']._serialized_start=547
-  _globals['_SNAPSHOTREPLY']._serialized_end=562
-  _globals['_SNAPSHOTOFFSETREQUEST']._serialized_start=565
-  _globals['_SNAPSHOTOFFSETREQUEST']._serialized_end=693
-  _globals['_SNAPSHOTOFFSETREPLY']._serialized_start=695
-  _globals['_SNAPSHOTOFFSETREPLY']._serialized_end=732
-  _globals['_FORWARDFRAME']._serialized_start=735
-  _globals['_FORWARDFRAME']._serialized_end=899
-  _globals['_FORWARDRESULTS']._serialized_start=901
-  _globals['_FORWARDRESULTS']._serialized_end=998
-  _globals['_JOINREQUEST']._serialized_start=1000
-  _globals['_JOINREQUEST']._serialized_end=1123
-  _globals['_JOINREPLY']._serialized_start=1125
-  _globals['_JOINREPLY']._serialized_end=1191
-  _globals['_JOINPEER']._serialized_start=1193
-  _globals['_JOINPEER']._serialized_end=1239
-  _globals['_PEER']._serialized_start=1334
-  _globals['_PEER']._serialized_end=1608
+  _globals['_STREAMKIND']._serialized_start=1284
+  _globals['_STREAMKIND']._serialized_end=1374
+  _globals['_HANDSHAKE']._serialized_start=57
+  _globals['_HANDSHAKE']._serialized_end=197
+  _globals['_STREAMPORTREQUEST']._serialized_start=199
+  _globals['_STREAMPORTREQUEST']._serialized_end=258
+  _globals['_STREAMPORTREPLY']._serialized_start=260
+  _globals['_STREAMPORTREPLY']._serialized_end=291
+  _globals['_STREAMHELLO']._serialized_start=293
+  _globals['_STREAMHELLO']._serialized_end=382
+  _globals['_PEERFRAME']._serialized_start=384
+  _globals['_PEERFRAME']._serialized_end=426
+  _globals['_SNAPSHOTCHUNK']._serialized_start=429
+  _globals['_SNAPSHOTCHUNK']._serialized_end=567
+  _globals['_SNAPSHOTREPLY']._serialized_start=569
+  _globals['_SNAPSHOTREPLY']._serialized_end=584
+  _globals['_SNAPSHOTOFFSETREQUEST']._serialized_start=587
+  _globals['_SNAPSHOTOFFSETREQUEST']._serialized_end=715
+  _globals['_SNAPSHOTOFFSETREPLY']._serialized_start=717
+  _globals['_SNAPSHOTOFFSETREPLY']._serialized_end=754
+  _globals['_FORWARDFRAME']._serialized_start=757
+  _globals['_FORWARDFRAME']._serialized_end=921
+  _globals['_FORWARDRESULTS']._serialized_start=923
+  _globals['_FORWARDRESULTS']._serialized_end=1020
+  _globals['_JOINREQUEST']._serialized_start=1022
+  _globals['_JOINREQUEST']._serialized_end=1145
+  _globals['_JOINREPLY']._serialized_start=1147
+  _globals['_JOINREPLY']._serialized_end=1234
+  _globals['_JOINPEER']._serialized_start=1236
+  _globals['_JOINPEER']._serialized_end=1282
+  _globals['_PEER']._serialized_start=1377
+  _globals['_PEER']._serialized_end=1651
 # @@protoc_insertion_point(module_scope)

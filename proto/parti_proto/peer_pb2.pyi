@@ -18,18 +18,20 @@ STREAM_KIND_FRAMES: StreamKind
 STREAM_KIND_FORWARD: StreamKind
 
 class Handshake(_message.Message):
-    __slots__ = ("protocol_version", "cluster_id", "from_member", "to_member", "from_address")
+    __slots__ = ("protocol_version", "cluster_id", "from_member", "to_member", "from_address", "incarnation")
     PROTOCOL_VERSION_FIELD_NUMBER: _ClassVar[int]
     CLUSTER_ID_FIELD_NUMBER: _ClassVar[int]
     FROM_MEMBER_FIELD_NUMBER: _ClassVar[int]
     TO_MEMBER_FIELD_NUMBER: _ClassVar[int]
     FROM_ADDRESS_FIELD_NUMBER: _ClassVar[int]
+    INCARNATION_FIELD_NUMBER: _ClassVar[int]
     protocol_version: int
     cluster_id: str
     from_member: int
     to_member: int
     from_address: str
-    def __init__(self, protocol_version: _Optional[int] = ..., cluster_id: _Optional[str] = ..., from_member: _Optional[int] = ..., to_member: _Optional[int] = ..., from_address: _Optional[str] = ...) -> None: ...
+    incarnation: int
+    def __init__(self, protocol_version: _Optional[int] = ..., cluster_id: _Optional[str] = ..., from_member: _Optional[int] = ..., to_member: _Optional[int] = ..., from_address: _Optional[str] = ..., incarnation: _Optional[int] = ...) -> None: ...
 
 class StreamPortRequest(_message.Message):
     __slots__ = ("handshake",)
@@ -150,12 +152,14 @@ class JoinRequest(_message.Message):
     def __init__(self, protocol_version: _Optional[int] = ..., cluster_id: _Optional[str] = ..., member_id: _Optional[int] = ..., name: _Optional[str] = ..., address: _Optional[str] = ..., zone: _Optional[str] = ...) -> None: ...
 
 class JoinReply(_message.Message):
-    __slots__ = ("cluster_id", "peers")
+    __slots__ = ("cluster_id", "peers", "incarnation")
     CLUSTER_ID_FIELD_NUMBER: _ClassVar[int]
     PEERS_FIELD_NUMBER: _ClassVar[int]
+    INCARNATION_FIELD_NUMBER: _ClassVar[int]
     cluster_id: str
     peers: _containers.RepeatedCompositeFieldContainer[JoinPeer]
-    def __init__(self, cluster_id: _Optional[str] = ..., peers: _Optional[_Iterable[_Union[JoinPeer, _Mapping]]] = ...) -> None: ...
+    incarnation: int
+    def __init__(self, cluster_id: _Optional[str] = ..., peers: _Optional[_Iterable[_Union[JoinPeer, _Mapping]]] = ..., incarnation: _Optional[int] = ...) -> None: ...
 
 class JoinPeer(_message.Message):
     __slots__ = ("member_id", "address")

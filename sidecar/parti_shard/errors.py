@@ -23,6 +23,7 @@ class Reason(IntEnum):
     INVALID_ARGUMENT = 9
     CONFLICT = 10
     COMPACTED = 11
+    LEFT_BEHIND = 12
     NOT_OWNER = 20
     STALE_EPOCH = 21
     LEASE_EXPIRED = 22

@@ -186,6 +186,12 @@ class AdminService:
             raise PartiError(Failure(Reason.DEADLINE_EXCEEDED, Executed.UNKNOWN, text)) from None
         return admin_pb2.PrepareToStopReply()
 
+    async def force_new_quorum(
+        self, request: admin_pb2.ForceNewQuorumRequest, _context: grpc.aio.ServicerContext
+    ) -> admin_pb2.ForceNewQuorumReply:
+        self._host.force_new_quorum(request.cluster_id, request.incarnation)
+        return admin_pb2.ForceNewQuorumReply()
+
     async def ping(
         self, request: admin_pb2.PingRequest, _context: grpc.aio.ServicerContext
     ) -> admin_pb2.PingReply:

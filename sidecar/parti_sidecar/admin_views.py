@@ -27,6 +27,7 @@ def status_of(host: Host, version: str) -> admin_pb2.Status:
     status = admin_pb2.Status(version=version, state=host.state, protocol_version=PROTOCOL_VERSION)
     member = host.member
     if member is not None:
+        status.incarnation = host.incarnation
         _fill_identity(status, member)
         _fill_raft(status, member)
         _fill_partitions(status, member)

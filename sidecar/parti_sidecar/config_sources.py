@@ -43,6 +43,7 @@ class Arguments:
     flags: dict[str, object]  # by setting
     config_path: str
     print_config: bool
+    force_new_quorum: str = ""  # the cluster of which to be the only voter; for one start
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +70,8 @@ def parse_arguments(argv: Sequence[str], version: str) -> Arguments:
         epilog="Each setting can also stand in the YAML file (lease_ttl_ms: 2000) or in an "
         "environment variable (PARTI_LEASE_TTL_MS=2000); flags win over variables, variables over "
         "the file. Exit codes: 0 ended as asked, 1 failed, 2 cannot start with these settings, "
-        "3 the stored state is damaged, 128+N left at once on a second signal N.",
+        "3 the stored state is damaged, 4 start it again as the only voter, 128+N left at once on "
+        "a second signal N.",
         allow_abbrev=False,
     )
     parser.add_argument("--version", action="version", version=f"parti-sidecar {version}")
@@ -77,11 +79,20 @@ def parse_arguments(argv: Sequence[str], version: str) -> Arguments:
     parser.add_argument(
         "--print-config", action="store_true", help="print the effective settings and leave"
     )
+    parser.add_argument(
+        "--force-new-quorum",
+        metavar="CLUSTER_ID",
+        default="",
+        help="for one start, when the quorum is lost for good: go on as the only voter",
+    )
     for row in SETTINGS:
         _add_flag(parser, row)
     given = vars(parser.parse_args(argv))
     return Arguments(
-        config_path=given.pop("config"), print_config=given.pop("print_config"), flags=given
+        config_path=given.pop("config"),
+        print_config=given.pop("print_config"),
+        force_new_quorum=given.pop("force_new_quorum"),
+        flags=given,
     )
 
 

@@ -11,17 +11,14 @@ import logging
 import random
 import secrets
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NoReturn
 
-from parti_raft.codec import MalformedMessageError, decode_message
 from parti_raft.replica_values import RestoredState
-from parti_raft.types import MessageType
 from parti_shard.codec import encode_batch
 from parti_shard.commands import Command, NewMember, Outcome, Require
 from parti_shard.effects import Effects
-from parti_shard.errors import Executed, Failure, MalformedFrameError, PartiError, Reason
+from parti_shard.errors import Executed, Failure, PartiError, Reason
 from parti_shard.ids import NO_MEMBER, LogIndex, MemberId, PartitionId, StreamId, WorkerId
-from parti_shard.limits import PROTOCOL_VERSION
 from parti_shard.member import Member
 from parti_shard.policy import Policy
 from parti_shard.router import Destination, Router
@@ -32,8 +29,8 @@ from parti_sidecar.beginnings import founded, joined, member_settings, resumed
 from parti_sidecar.clocks import lease_clock_ms, wall_clock_unix_ms
 from parti_sidecar.config import SidecarConfig
 from parti_sidecar.driver_views import cluster_page, member_state, reading, ready_missing
-from parti_sidecar.engine import Engine, with_data
-from parti_sidecar.handshakes import LocalPeer
+from parti_sidecar.engine import Engine, snapshot_head, with_data
+from parti_sidecar.handshakes import LocalPeer, judge
 from parti_sidecar.host import Admission, Applicant, PeerHandshake
 from parti_sidecar.http_pages import ClusterPage
 from parti_sidecar.joining import Joiner, join_request
@@ -41,26 +38,21 @@ from parti_sidecar.leaving import Leaving
 from parti_sidecar.logs import event
 from parti_sidecar.meters import Meters, TableMeter
 from parti_sidecar.metrics import MemberReading
+from parti_sidecar.new_quorum import (
+    NewQuorumOrderedError,
+    demanded_order,
+    quorum_lost,
+    quorum_seen,
+    write_order,
+)
 from parti_sidecar.outcomes import OUTCOME_TIMEOUT_S, Outcomes, not_known
 from parti_sidecar.peer_links import PeerLinks
+from parti_sidecar.removal import REMOVED, RemovedError
 from parti_sidecar.runtime import Supervisor
 from parti_sidecar.storage.base import Identity, Storage, StoredState
 from parti_sidecar.store_news import StoreNews
 
 _log = logging.getLogger(__name__)
-
-
-REMOVED = (
-    "this member was removed from its cluster; empty the data directory, or set "
-    "rejoin_after_removal, and it can join as a new one"
-)
-
-
-class RemovedError(Exception):
-    """This member was taken out of the cluster by an operator."""
-
-    def __init__(self) -> None:
-        super().__init__(REMOVED)
 
 
 class Driver:
@@ -77,6 +69,8 @@ class Driver:
         self.config = config
         self.member: Member | None = None
         self.links: PeerLinks | None = None
+        self._local: LocalPeer | None = None
+        self._began_at_ms = 0
         self.advertised = config.advertise_address
         self.now_ms = lease_clock_ms
         self.store_news = StoreNews()
@@ -111,6 +105,11 @@ class Driver:
     def cluster_id(self) -> str:
         """The cluster this member belongs to; empty before it does."""
         return self._stored.identity.cluster_id
+
+    @property
+    def incarnation(self) -> int:
+        """How often the cluster went on without its quorum."""
+        return self._stored.identity.incarnation
 
     @property
     def state(self) -> str:
@@ -167,7 +166,7 @@ class Driver:
         for member, address in admission.peers.items():
             self.hint(member, address)
         event(_log, "joined", cluster=admission.cluster_id)
-        self._belong(admission.cluster_id, restored)
+        self._belong(Identity(admission.cluster_id, self._me, admission.incarnation), restored)
 
     async def bootstrap(
         self, cluster_id: str, partitions: int, policy: Policy, lease_ttl_ms: int
@@ -185,16 +184,16 @@ class Driver:
             _refuse(Reason.CONFLICT, f"this member belongs to cluster {self.cluster_id} already")
         founder = NewMember(self._me, self.config.name, self.advertised, self.config.zone)
         table = Table.initial(cluster_id, partitions, policy, founder, lease_ttl_ms)
-        self._belong(cluster_id, founded(self._storage, self._stored, table, founder))
+        restored = founded(self._storage, self._stored, table, founder)
+        self._belong(Identity(cluster_id, self._me), restored)
         event(_log, "cluster founded", cluster=cluster_id, partitions=partitions)
         assert self.member is not None
         self.member.replica.raw.campaign()
         self.touch()
         return cluster_id
 
-    def _belong(self, cluster_id: str, restored: RestoredState) -> None:
+    def _belong(self, identity: Identity, restored: RestoredState) -> None:
         """Make the cluster durable, which happens once, and begin as its member."""
-        identity = Identity(cluster_id, self._me)
         self._storage.set_identity(identity)
         self._stored = StoredState(identity, restored.hard_state, [], None)
         self._begin(restored)
@@ -218,6 +217,24 @@ class Driver:
             self._preparing = self._supervisor.spawn(self._leaving.prepare(), "preparing to stop")
         await asyncio.shield(self._preparing)
 
+    def force_new_quorum(self, cluster_id: str, incarnation: int) -> None:
+        """End the process, to begin again as the only voter of the cluster."""
+        member = self.member
+        if member is None:
+            _refuse(Reason.NOT_READY, "this member is in no cluster")
+        order = demanded_order(self._stored.identity, cluster_id, incarnation)
+        if quorum_seen(member, lease_clock_ms()):
+            _refuse(Reason.CONFLICT, "the cluster has a leader: its quorum is not lost")
+        write_order(self.config.data_dir, order)
+        self.fail(NewQuorumOrderedError())
+
+    def left_behind(self, member: MemberId) -> None:
+        """A member of a later incarnation refuses this one: with its quorum dead, it is out."""
+        now_ms = lease_clock_ms()
+        if self.member is not None and quorum_lost(self.member, self._began_at_ms, now_ms):
+            event(_log, "the cluster went on without this member", told_by=f"{member:016x}")
+            self.fail(RemovedError())
+
     async def stop(self) -> None:
         """End the engine, then the links, which it would open again; what was submitted to the
         disk is written.
@@ -240,9 +257,11 @@ class Driver:
             wall_unix_ms=wall_clock_unix_ms,
         )
         self.member = member
+        self._began_at_ms = lease_clock_ms()
         self._leaving = Leaving(self, member, self._outcomes)
         self._table_meter.attach(member.table, lease_clock_ms())
-        local = LocalPeer(self.cluster_id, self._me, self.advertised)
+        local = LocalPeer(self.cluster_id, self._me, self.advertised, self.incarnation)
+        self._local = local
         self.links = PeerLinks(self, member.router, local)
         self._engine = Engine(
             member,
@@ -305,18 +324,9 @@ class Driver:
 
     def check_handshake(self, handshake: PeerHandshake) -> Failure | None:
         """Why a peer must be refused, if it must."""
-        if handshake.protocol_version != PROTOCOL_VERSION:
-            text = f"protocol {handshake.protocol_version}, this member speaks {PROTOCOL_VERSION}"
-            return Failure(Reason.PROTOCOL_VERSION, message=text)
-        if self.member is None:
+        if self._local is None:
             return Failure(Reason.NOT_READY, message="this member is in no cluster yet")
-        if handshake.cluster_id != self.cluster_id:
-            text = f"this is cluster {self.cluster_id}, not {handshake.cluster_id}"
-            return Failure(Reason.WRONG_CLUSTER, message=text)
-        if handshake.to_member != self._me:
-            text = f"member {self._me:016x} listens here, not {handshake.to_member:016x}"
-            return Failure(Reason.UNKNOWN_MEMBER, message=text)
-        return None
+        return judge(handshake, self._local)
 
     def peer_heard(self, handshake: PeerHandshake) -> None:
         """Remember where a peer says it listens; it can be reached again."""
@@ -336,14 +346,7 @@ class Driver:
         member, engine = self.member, self._engine
         if member is None or engine is None:
             return
-        try:
-            head = decode_message(message)
-        except MalformedMessageError as error:
-            raise MalformedFrameError(str(error)) from error
-        if head.type is not MessageType.SNAP:
-            raise MalformedFrameError(f"a {head.type.name} message came as a snapshot")
-        if (head.sender, head.to) != (sender, self._me):
-            raise MalformedFrameError("a snapshot message of somebody else")
+        head = snapshot_head(message, sender, self._me)
         engine.feed(lambda: member.receive_snapshot(with_data(head, data)))
 
     def peer_unreachable(self, member: MemberId) -> None:
@@ -489,5 +492,5 @@ class Driver:
         return member
 
 
-def _refuse(reason: Reason, text: str) -> None:
+def _refuse(reason: Reason, text: str) -> NoReturn:
     raise PartiError(Failure(reason, Executed.NO, text))

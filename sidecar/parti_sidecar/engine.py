@@ -17,11 +17,11 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, Protocol
 
-from parti_raft.codec import encode_message
+from parti_raft.codec import MalformedMessageError, decode_message, encode_message
 from parti_raft.replica_values import PersistJob
-from parti_raft.types import LogIndex, MemberId, Message, Snapshot
+from parti_raft.types import LogIndex, MemberId, Message, MessageType, Snapshot
 from parti_shard.effects import Effects, PeerFrame
-from parti_shard.errors import PartiError
+from parti_shard.errors import MalformedFrameError, PartiError
 from parti_sidecar.storage.base import Storage, WriteBatch
 from parti_sidecar.storage.writer import CommitStats, StorageWriter
 
@@ -264,6 +264,19 @@ class Engine:
         assert snapshot is not None
         message.snapshot = Snapshot(snapshot.index, snapshot.term, snapshot.conf_state)
         self._links.send_snapshot(message.to, encode_message(message), snapshot.data)
+
+
+def snapshot_head(data: bytes, sender: MemberId, me: MemberId) -> Message:
+    """The message that came with a snapshot. Raises MalformedFrameError."""
+    try:
+        head = decode_message(data)
+    except MalformedMessageError as error:
+        raise MalformedFrameError(str(error)) from error
+    if head.type is not MessageType.SNAP:
+        raise MalformedFrameError(f"a {head.type.name} message came as a snapshot")
+    if (head.sender, head.to) != (sender, me):
+        raise MalformedFrameError("a snapshot message of somebody else")
+    return head
 
 
 def with_data(message: Message, data: bytes) -> Message:

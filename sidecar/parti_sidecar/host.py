@@ -29,6 +29,7 @@ class PeerHandshake:
     from_member: MemberId
     to_member: MemberId
     from_address: str
+    incarnation: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +50,7 @@ class Admission:
 
     cluster_id: str
     peers: dict[MemberId, str]
+    incarnation: int = 0
 
 
 class Host(Protocol):
@@ -136,6 +138,19 @@ class Host(Protocol):
 
     async def transfer_leader(self, to: MemberId) -> MemberId:
         """Hand leadership over (leader only); 0: to the best voter. Gives the new leader."""
+
+    @property
+    def incarnation(self) -> int:
+        """How often the cluster went on without its quorum."""
+
+    def force_new_quorum(self, cluster_id: str, incarnation: int) -> None:
+        """End the process, to begin again as the only voter of the cluster.
+
+        Raises PartiError: the quorum is not lost, or the order is for another cluster or time.
+        """
+
+    def left_behind(self, member: MemberId) -> None:
+        """A peer says that the cluster went on without the quorum that this member knows."""
 
     async def prepare_to_stop(self) -> None:
         """Hand over partitions and leadership, and go on as an origin; ends when nothing is left.

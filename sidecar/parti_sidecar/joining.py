@@ -164,9 +164,8 @@ async def ask(address: str, request: peer_pb2.JoinRequest) -> Admission:
             reply = await call(request, timeout=ASK_TIMEOUT_S)
         except grpc.aio.AioRpcError as error:
             raise PartiError(failure_of(error)) from error
-    return Admission(
-        reply.cluster_id, {MemberId(peer.member_id): peer.address for peer in reply.peers}
-    )
+    peers = {MemberId(peer.member_id): peer.address for peer in reply.peers}
+    return Admission(reply.cluster_id, peers, reply.incarnation)
 
 
 async def _connect(channel: grpc.aio.Channel, address: str) -> None:

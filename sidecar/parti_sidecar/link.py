@@ -32,7 +32,14 @@ REFUSED_FIRST_MS = 500
 REFUSED_LAST_MS = 10_000
 STEADY_AFTER_MS = 2_000  # a link that lived so long starts over with short waits
 
-_WRONG_PEER = frozenset({Reason.WRONG_CLUSTER, Reason.UNKNOWN_MEMBER, Reason.PROTOCOL_VERSION})
+_WRONG_PEER = frozenset(
+    {
+        Reason.WRONG_CLUSTER,
+        Reason.UNKNOWN_MEMBER,
+        Reason.PROTOCOL_VERSION,
+        Reason.LEFT_BEHIND,
+    }
+)
 
 
 @dataclass(slots=True)
@@ -136,6 +143,8 @@ class Link(ABC):
             self.broken()
             refused = error.failure.reason in _WRONG_PEER
             self._complain(error, refused=refused)
+            if error.failure.reason is Reason.LEFT_BEHIND:
+                self.host.left_behind(self.member)
             if (loop.time() - started) * 1000 > STEADY_AFTER_MS + HANDSHAKE_MS:
                 self._backoff.reset()
             await self._pause(self._backoff.next_ms(refused=refused) / 1000)

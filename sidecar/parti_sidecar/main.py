@@ -7,6 +7,7 @@ What goes wrong is one line on standard error and an exit code:
 - 2: cannot start like this: settings, an occupied address, a data directory that another process
   uses, that belongs to another cluster or that cannot be used; a cluster to join that refuses
 - 3: the stored state is damaged; the directory must be emptied and the member rejoin as a new one
+- 4: ended to begin again as the only voter of its cluster (ForceNewQuorum): start it again
 - 128 + N: left at once on a second signal N
 
 Asserts guard the guarantees, so Python's optimised mode is refused.
@@ -16,35 +17,26 @@ from __future__ import annotations
 
 import logging
 import os
-import secrets
 import signal
 import sys
 from collections.abc import Mapping, Sequence
 from contextlib import closing
-from dataclasses import replace
 
-from parti_raft.types import MemberId
-from parti_sidecar.addresses import forget_addresses
 from parti_sidecar.config import SidecarConfig
 from parti_sidecar.config_sources import ConfigError, dump_config, load_config, parse_arguments
 from parti_sidecar.grpc_environment import GRPC_ENVIRONMENT
 from parti_sidecar.http import HttpBindError
 from parti_sidecar.lifecycle import live
 from parti_sidecar.logs import event, set_up_logs
+from parti_sidecar.removal import RemovedError
 from parti_sidecar.runtime import Supervisor, run
-from parti_sidecar.storage.base import (
-    CorruptState,
-    ForeignIdentity,
-    Identity,
-    Storage,
-    StorageError,
-    StoredState,
-)
+from parti_sidecar.storage.base import CorruptState, Storage, StorageError, StoredState
 from parti_sidecar.version import VERSION
 
 EXIT_FAILED = 1
 EXIT_CANNOT_START = 2
 EXIT_DAMAGED = 3
+EXIT_NEW_QUORUM = 4
 _ADDRESS_SETTINGS = (
     "app_address",
     "peer_address",
@@ -81,12 +73,15 @@ def start(argv: Sequence[str], environ: Mapping[str, str]) -> int:
         sys.stdout.write(dump_config(config))
         return 0
     set_up_logs(config.log_format, config.log_level, context={"member": config.name})
-    return _run_on_disk(config)
+    return _run_on_disk(config, arguments.force_new_quorum)
 
 
-def _run_on_disk(config: SidecarConfig) -> int:
+def _run_on_disk(config: SidecarConfig, force_new_quorum: str) -> int:
+    # Imported when the settings are known to be good: help and complaints come at once.
+    from parti_sidecar.opening import open_storage  # noqa: PLC0415
+
     try:
-        storage, stored = open_storage(config)
+        storage, stored = open_storage(config, force_new_quorum)
     except CorruptState as error:
         return _complain([str(error)], EXIT_DAMAGED)
     except StorageError as error:
@@ -95,51 +90,15 @@ def _run_on_disk(config: SidecarConfig) -> int:
         return _run_process(config, storage, stored)
 
 
-def open_storage(config: SidecarConfig) -> tuple[Storage, StoredState]:
-    """Lock, verify and load the data directory."""
-    # Imported when the settings are known to be good: help and complaints come at once.
-    from parti_sidecar.storage.sqlite import SqliteStorage  # noqa: PLC0415
-
-    storage = SqliteStorage(config.data_dir, _new_member_id())
-    try:
-        stored = storage.load()
-        if stored.identity.removed and config.rejoin_after_removal:
-            event(_log, "was removed, begins anew", id=f"{stored.identity.member_id:016x}")
-            forget_addresses(config.data_dir)
-            storage.give_up()
-            storage = SqliteStorage(config.data_dir, _new_member_id())
-            stored = storage.load()
-        _check_cluster(stored.identity, config.cluster_id)
-    except BaseException:
-        storage.close()
-        raise
-    return storage, stored
-
-
-def note_removal(config: SidecarConfig) -> None:
-    """Write it down, so that the next start does not ask its former cluster again."""
-    from parti_sidecar.storage.sqlite import SqliteStorage  # noqa: PLC0415 - see open_storage
-
-    with closing(SqliteStorage(config.data_dir, _new_member_id())) as storage:
-        storage.set_identity(replace(storage.load().identity, removed=True))
-
-
-def _new_member_id() -> MemberId:
-    return MemberId(secrets.randbits(63) + 1)
-
-
-def _check_cluster(stored: Identity, asked: str) -> None:
-    if asked and stored.cluster_id not in ("", asked):
-        raise ForeignIdentity(stored, Identity(asked, stored.member_id))
-
-
 def _run_process(config: SidecarConfig, storage: Storage, stored: StoredState) -> int:
     for name, value in GRPC_ENVIRONMENT.items():
         os.environ.setdefault(name, value)
-    from parti_sidecar.assembly import Sidecar  # noqa: PLC0415 - see open_storage
-    from parti_sidecar.driver import Driver, RemovedError  # noqa: PLC0415
+    from parti_sidecar.assembly import Sidecar  # noqa: PLC0415 - see _run_on_disk
+    from parti_sidecar.driver import Driver  # noqa: PLC0415
     from parti_sidecar.joining import CannotJoinError  # noqa: PLC0415
     from parti_sidecar.meters import Meters  # noqa: PLC0415
+    from parti_sidecar.new_quorum import NewQuorumOrderedError  # noqa: PLC0415
+    from parti_sidecar.opening import note_removal  # noqa: PLC0415
     from parti_sidecar.transport import BindError  # noqa: PLC0415
 
     def make(supervisor: Supervisor) -> Sidecar:
@@ -157,6 +116,8 @@ def _run_process(config: SidecarConfig, storage: Storage, stored: StoredState) -
         storage.close()
         note_removal(config)
         return _complain([str(error)], 0)
+    except NewQuorumOrderedError as error:
+        return _complain([str(error)], EXIT_NEW_QUORUM)
     except Exception as error:  # noqa: BLE001 - the end of the process, whatever it is
         if isinstance(error.__cause__, CannotJoinError):
             return _complain([f"join: {error.__cause__}"])

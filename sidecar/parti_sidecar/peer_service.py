@@ -92,7 +92,9 @@ class PeerService:
             peer_pb2.JoinPeer(member_id=member, address=address)
             for member, address in admission.peers.items()
         ]
-        return peer_pb2.JoinReply(cluster_id=admission.cluster_id, peers=peers)
+        return peer_pb2.JoinReply(
+            cluster_id=admission.cluster_id, peers=peers, incarnation=admission.incarnation
+        )
 
     async def _read_snapshot(
         self, context: grpc.aio.ServicerContext, sender: MemberId, first: peer_pb2.SnapshotChunk

@@ -36,6 +36,7 @@ CODES: dict[Reason, grpc.StatusCode] = {
     Reason.UNKNOWN_MEMBER: _Code.NOT_FOUND,
     Reason.CONFLICT: _Code.ABORTED,
     Reason.COMPACTED: _Code.OUT_OF_RANGE,
+    Reason.LEFT_BEHIND: _Code.FAILED_PRECONDITION,
     Reason.NOT_OWNER: _Code.FAILED_PRECONDITION,
     Reason.STALE_EPOCH: _Code.FAILED_PRECONDITION,
     Reason.LEASE_EXPIRED: _Code.UNAVAILABLE,

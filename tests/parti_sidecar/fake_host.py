@@ -86,6 +86,8 @@ class FakeHost:
         self._writers: dict[Destination, Callable[[], None]] = {}
         self._watchers: list[Callable[[Sequence[PartitionId]], None]] = []
         self.preparing = 0
+        self.new_quorums: list[tuple[str, int]] = []
+        self.left_behind_by: list[MemberId] = []
         self.prepared = asyncio.Event()
         self.something = asyncio.Event()  # set with every report
         if self.table is not None:
@@ -167,6 +169,16 @@ class FakeHost:
     @property
     def state(self) -> str:
         return "waiting" if self.member is None else "ready"
+
+    @property
+    def incarnation(self) -> int:
+        return 3
+
+    def force_new_quorum(self, cluster_id: str, incarnation: int) -> None:
+        self.new_quorums.append((cluster_id, incarnation))
+
+    def left_behind(self, member: MemberId) -> None:
+        self.left_behind_by.append(member)
 
     async def prepare_to_stop(self) -> None:
         self.preparing += 1

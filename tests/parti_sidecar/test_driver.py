@@ -20,8 +20,9 @@ from parti_shard.policy import Policy
 from parti_sidecar import driver as driver_module
 from parti_sidecar import joining, leaving
 from parti_sidecar import outcomes as outcomes_module
-from parti_sidecar.driver import Driver, RemovedError
+from parti_sidecar.driver import Driver
 from parti_sidecar.host import Admission, Applicant, PeerHandshake
+from parti_sidecar.removal import RemovedError
 from parti_sidecar.runtime import TaskFailedError
 from parti_sidecar.storage.base import Identity, WriteFailed
 from parti_sidecar.storage.memory import MemoryStorage
