@@ -224,7 +224,8 @@ class World:
 
     def _sidecar_seen(self, process: Process) -> SidecarSeen:
         disk, cluster = process.disk, self.cluster
-        in_cluster = cluster is not None and disk.member_id in cluster.members
+        current = cluster is not None and disk.incarnation == cluster.incarnation
+        in_cluster = cluster is not None and current and disk.member_id in cluster.members
         state = SidecarState.JOINING if not disk.cluster_id else SidecarState.REMOVED
         if in_cluster:
             state = SidecarState.DRAINING if process.draining else SidecarState.READY
