@@ -34,6 +34,7 @@ PROGRAMS = (
     "kube-scheduler",
     "kube-controller-manager",
     "kube-apiserver",
+    "helm",
 )
 
 
@@ -58,6 +59,7 @@ STEPS = (
     Step("kubelet", "kube", f"{_KUBE}/kubelet", "2 min"),
     Step("kubectl", "kube", f"{_KUBE}/kubectl", "1 min"),
     Step("coredns", "dns", ".", "3 min"),
+    Step("helm", "helm", "helm.sh/helm/v4/cmd/helm", "2 min"),
 )
 
 
