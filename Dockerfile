@@ -5,9 +5,9 @@ ARG BASE=python:3.11-slim
 
 FROM ${BASE} AS wheel
 WORKDIR /src
-COPY requirements/dev.txt /tmp/dev.txt
-RUN grep -E '^(hatchling|editables|packaging|pathspec|pluggy|trove-classifiers|tomlkit)==' /tmp/dev.txt > /tmp/build.txt \
- && python -m pip install --no-cache-dir --only-binary :all: -r /tmp/build.txt
+COPY requirements/dev.txt ./
+RUN grep -E '^(hatchling|editables|packaging|pathspec|pluggy|trove-classifiers|tomlkit)==' dev.txt > build.txt \
+ && python -m pip install --no-cache-dir --only-binary :all: -r build.txt
 COPY pyproject.toml README.md LICENSE ./
 COPY operator operator
 COPY sidecar sidecar
@@ -15,9 +15,9 @@ COPY proto proto
 RUN python -m pip wheel --no-cache-dir --no-deps --no-build-isolation --wheel-dir /wheels .
 
 FROM ${BASE} AS sidecar-packages
-COPY requirements/sidecar.txt /tmp/requirements.txt
+COPY requirements/sidecar.txt /requirements.txt
 RUN python -m venv /opt/parti \
- && /opt/parti/bin/python -m pip install --no-cache-dir --only-binary :all: -r /tmp/requirements.txt
+ && /opt/parti/bin/python -m pip install --no-cache-dir --only-binary :all: -r /requirements.txt
 COPY --from=wheel /wheels /wheels
 RUN /opt/parti/bin/python -m pip install --no-cache-dir --no-deps /wheels/*.whl \
  && rm -r /opt/parti/lib/python3.*/site-packages/parti_operator \
@@ -25,9 +25,9 @@ RUN /opt/parti/bin/python -m pip install --no-cache-dir --no-deps /wheels/*.whl 
  && /opt/parti/bin/python -m pip uninstall --yes setuptools pip
 
 FROM ${BASE} AS operator-packages
-COPY requirements/operator.txt /tmp/requirements.txt
+COPY requirements/operator.txt /requirements.txt
 RUN python -m venv /opt/parti \
- && /opt/parti/bin/python -m pip install --no-cache-dir --only-binary :all: -r /tmp/requirements.txt
+ && /opt/parti/bin/python -m pip install --no-cache-dir --only-binary :all: -r /requirements.txt
 COPY --from=wheel /wheels /wheels
 RUN /opt/parti/bin/python -m pip install --no-cache-dir --no-deps /wheels/*.whl \
  && rm /opt/parti/bin/parti-sidecar \

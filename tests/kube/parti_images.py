@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import astuple, dataclass, fields
 
+from parti_sidecar.version import VERSION
 from tests.kube.testbed import buildah, layout
 from tests.kube.testbed.commands import TestbedError, say
 from tests.kube.testbed.testbed import Testbed
@@ -20,9 +21,13 @@ class Images:
     app_next: str  # the same under another name, for a change of image
 
 
-# What the Dockerfile calls the first ones, in the order of the fields above.
+# What the Dockerfile calls the first ones, in the order of the fields above. They get the names
+# that the chart and the samples use, so that what the README says works here as it stands.
 _TARGETS = ("sidecar", "operator", "example")
-BUILT = Images(*(f"localhost/parti/{name}:test" for name in (*_TARGETS, "app", "app-next")))
+BUILT = Images(
+    *(f"ghcr.io/parti-dev/parti-{target}:{VERSION}" for target in _TARGETS),
+    *(f"localhost/parti/{name}:test" for name in ("app", "app-next")),
+)
 _APP_DOCKERFILE = layout.REPOSITORY / "tests" / "kube" / "app" / "Dockerfile"
 
 
