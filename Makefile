@@ -33,6 +33,7 @@ verify: $(STAMP) ## Formatting, lint, types, walls between packages, generated c
 	$(BIN)/lint-imports --no-logo
 	$(BIN)/python tools/generate_protos.py --check
 	$(BIN)/python tools/render_docs.py --check
+	$(BIN)/python -m tools.render_manifests --check
 
 unit: $(STAMP) ## All tests; those of real processes alone, for they measure time
 	$(BIN)/python -m pytest -n 2 -m "not process and not kube"
