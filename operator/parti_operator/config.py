@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final, NoReturn, TypeVar
 
-from parti_sidecar.config import LogFormat, LogLevel
+from parti_sidecar.logs import LogFormat, LogLevel
 from parti_sidecar.version import VERSION
 
 Word = TypeVar("Word", bound=StrEnum)

@@ -34,6 +34,7 @@ from parti_sidecar.config_kinds import (
     join_address,
     split_address,
 )
+from parti_sidecar.logs import LogFormat, LogLevel
 
 _LEASE = LeaseTimes()
 _ROUTER = RouterLimits()
@@ -56,22 +57,6 @@ class Mode(StrEnum):
 
     STRICT = "strict"
     AVAILABLE = "available"
-
-
-class LogFormat(StrEnum):
-    """For machines or for people."""
-
-    JSON = "json"
-    HUMAN = "human"
-
-
-class LogLevel(StrEnum):
-    """The least severe events that are written."""
-
-    DEBUG = "debug"
-    INFO = "info"
-    WARNING = "warning"
-    ERROR = "error"
 
 
 def _setting(kind: Kind, help_text: str, *, default: Any = MISSING) -> Any:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from parti_operator.config import ConfigError, load_config
-from parti_sidecar.config import LogFormat, LogLevel
+from parti_sidecar.logs import LogFormat, LogLevel
 
 
 def test_without_anything_it_looks_after_its_own_namespace() -> None:

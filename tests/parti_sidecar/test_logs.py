@@ -9,8 +9,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from parti_sidecar.config import LogFormat, LogLevel
-from parti_sidecar.logs import event, set_up_logs
+from parti_sidecar.logs import LogFormat, LogLevel, event, set_up_logs
 
 
 @pytest.fixture(autouse=True)
