@@ -6,7 +6,9 @@ from dataclasses import replace
 from typing import Any
 
 from parti_operator import names
+from parti_operator.children import children
 from parti_operator.observed import (
+    ChildKey,
     ClaimSeen,
     ClusterView,
     Intent,
@@ -159,3 +161,23 @@ def look(**changes: Any) -> Look:
 def record(member_id: int, intent: str, before: str = "none") -> dict[str, str]:
     """A row of `status.intents`."""
     return {"memberID": f"{member_id:016x}", "intent": intent, "before": before}
+
+
+def live_children(seen: Look, replicas: int = 3) -> dict[ChildKey, dict[str, Any]]:
+    """The children as they are wanted."""
+    made = children(seen.spec, replicas=replicas, claim_size="1Gi")
+    return {ChildKey(child["kind"], child["metadata"]["name"]): child for child in made}
+
+
+def quiet(**changes: Any) -> Observed:
+    """A look in which nothing is to be done."""
+    seen = observed(**changes)
+    return replace(seen, children=live_children(Look(seen, NOW_MS), len(seen.pods)))
+
+
+def counts(seen: Observed, *, moving: int = 0, free: int = 0) -> Observed:
+    assert seen.view is not None
+    owned = 64 - moving - free
+    return replace(
+        seen, view=replace(seen.view, partitions=PartitionCounts(64, owned, moving, free))
+    )
