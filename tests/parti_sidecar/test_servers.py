@@ -54,7 +54,7 @@ async def _services(address: str) -> set[str]:
 async def test_each_port_offers_its_services_health_and_reflection(node: Node) -> None:
     health, reflection = "grpc.health.v1.Health", "grpc.reflection.v1alpha.ServerReflection"
     offered = {
-        node.bound.app: {"parti.v1.Router", "parti.v1.Worker"},
+        node.bound.app: {"parti.v1.Router", "parti.v1.Worker", "parti.v1.KV"},
         node.bound.peer: {"parti.v1.Peer", "parti.v1.Admin"},
         node.bound.admin: {"parti.v1.Admin"},
     }
