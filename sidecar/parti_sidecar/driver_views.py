@@ -23,7 +23,7 @@ def raft_role(member: Member) -> str:
 def member_state(member: Member) -> str:
     """Where a member stands, in one word."""
     record = member.table.members.get(member.me)
-    if record is None or not record.session:
+    if record is None or not member.session.session:  # what an earlier run opened is not its own
         return "joining"
     return "draining" if member.draining or record.intent >= Intent.DRAIN else "ready"
 

@@ -22,6 +22,7 @@ from parti_sidecar.dialled_stream import HANDSHAKE_MS, DialledStream
 from parti_sidecar.frame_stream import FrameStream
 from parti_sidecar.handshakes import LocalPeer
 from parti_sidecar.host import Host
+from parti_sidecar.logs import event
 from parti_sidecar.streams import StreamBrokenError
 
 log = logging.getLogger(__name__)
@@ -167,7 +168,12 @@ class Link(ABC):
         self.stats.refused += refused
         level = logging.WARNING if refused and not self._complained else logging.DEBUG
         self._complained |= refused
-        reason = error.failure.reason.name
-        kind = peer_pb2.StreamKind.Name(self.kind)
-        what = {"link": kind, "peer": self.member, "reason": reason}
-        log.log(level, "link to peer failed", extra={**what, "error": str(error)})
+        event(
+            log,
+            "link to peer failed",
+            level=level,
+            link=peer_pb2.StreamKind.Name(self.kind),
+            peer=f"{self.member:016x}",
+            reason=error.failure.reason.name,
+            message=str(error),
+        )

@@ -257,6 +257,17 @@ async def test_a_change_planned_from_old_facts_is_refused(
     assert leader.leader_is == 1
 
 
+async def test_a_new_quorum_is_for_the_member_asked(cluster: FakeCluster) -> None:
+    one, two = (node.host for node in cluster.nodes)
+    async with Client(cluster.nodes[1].bound.admin) as client:
+        status = await client.open("Admin.GetStatus", admin_pb2.GetStatusRequest())
+        request = admin_pb2.ForceNewQuorumRequest(
+            cluster_id=CLUSTER, incarnation=status.incarnation
+        )
+        await client.open("Admin.ForceNewQuorum", request)
+    assert (one.new_quorums, two.new_quorums) == ([], [(CLUSTER, two.incarnation)])
+
+
 async def test_preparing_to_stop_answers_when_it_is_done(
     client: Client, cluster: FakeCluster
 ) -> None:

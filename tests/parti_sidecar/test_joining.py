@@ -226,10 +226,12 @@ async def test_a_real_member_is_asked_with_everything_that_is_to_say(
 
     async def admit(applicant: Applicant) -> Admission:
         heard.append(applicant)
-        return Admission(CLUSTER, {MemberId(1): "10.0.0.1:5101"})
+        return Admission(CLUSTER, {MemberId(1): "10.0.0.1:5101"}, 2)
 
     monkeypatch.setattr(node.host, "admit", admit)
-    assert await ask(node.bound.peer, request) == Admission(CLUSTER, {MemberId(1): "10.0.0.1:5101"})
+    assert await ask(node.bound.peer, request) == Admission(
+        CLUSTER, {MemberId(1): "10.0.0.1:5101"}, 2
+    )
     assert heard == [Applicant(MemberId(9), "nine", MINE, "z", CLUSTER, PROTOCOL_VERSION)]
 
 

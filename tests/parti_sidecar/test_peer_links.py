@@ -17,6 +17,7 @@ from parti_shard.router import Router
 from parti_sidecar import dialled_stream, frames_link, link
 from parti_sidecar.handshakes import LocalPeer
 from parti_sidecar.link import Backoff
+from parti_sidecar.logs import HumanFormatter
 from parti_sidecar.peer_links import PeerLinks
 from tests.parti_sidecar.api_clients import Client, EchoWorker, until
 from tests.parti_sidecar.fake_host import ANY_PORTS, CLUSTER, FakeCluster, FakeHost, Node
@@ -133,6 +134,18 @@ async def test_a_peer_that_is_someone_else_is_logged_once_and_retried(
     two.refusal = None
     links.send(TWO, [b"now"], [])
     await until(lambda: two.peer_frames, "the message")
+
+
+async def test_who_is_left_behind_hears_of_it_and_the_log_says_why(
+    one: FakeHost, two: FakeHost, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(link, "REFUSED_FIRST_MS", 10)
+    two.refusal = Failure(Reason.LEFT_BEHIND, message="incarnation 1, not 0")
+    with caplog.at_level(logging.WARNING):
+        _links(one).send(TWO, [b"x"], [])
+        await until(lambda: one.left_behind_by, "the news")
+    assert one.left_behind_by[0] == TWO
+    assert "incarnation 1, not 0" in HumanFormatter({}).format(caplog.records[0])
 
 
 async def test_a_peer_that_accepts_and_says_nothing_is_given_up(
