@@ -53,7 +53,8 @@ def test_an_image_that_only_a_registry_has_is_refused() -> None:
 
 
 def test_an_image_that_was_built_here_needs_no_registry() -> None:
-    assert buildah.bases("ARG BELOW=localhost/below:1\nFROM ${BELOW}\n") == []
+    for name in ("localhost/below:1", "ghcr.io/parti-dev/parti-sidecar:0.1.0"):
+        assert buildah.bases(f"ARG BELOW={name}\nFROM ${{BELOW}}\n") == []
 
 
 def test_our_dockerfile_has_every_target_and_a_known_base() -> None:

@@ -23,7 +23,7 @@ BASE_DEADLINE_S = 900.0
 # A changed source leaves about 20 layers, 300 MB, of the three images behind.
 LAYERS_MAX = 400
 _SUITE = "bookworm"
-_BUILT_HERE = "localhost/"
+_BUILT_HERE = ("localhost/", "ghcr.io/parti-dev/")
 _PACKAGES = "python3,python3-venv,ca-certificates"
 _CA_BUNDLE = "etc/ssl/certs/ca-certificates.crt"
 _BASE_NAME = re.compile(r"python:3\.11-slim(?:-bookworm)?")
@@ -44,8 +44,8 @@ _EMPTIED = (
 def bases(dockerfile: str) -> list[str]:
     """What a Dockerfile builds on, its own stages and the empty image left out.
 
-    Only images the stand-in can pass for are taken, and those built here before, whose names begin
-    with localhost/; anything else would need a registry.
+    Only images the stand-in can pass for are taken, and our own, which were built here before;
+    anything else would need a registry.
     """
     arguments = dict(re.findall(r"^ARG\s+(\w+)=(\S+)", dockerfile, re.MULTILINE))
     named = [_filled(name, arguments) for name in _FROM.findall(dockerfile)]
