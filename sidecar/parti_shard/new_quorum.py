@@ -4,7 +4,8 @@ Its log counts as it stands: what is committed, and the tail behind it, of which
 more whether the majority that is gone had it. All of it is applied, and the result is the first
 state of a cluster in which the survivor alone votes. The others are in no configuration any more;
 their records and sessions stay in the table, so that each session ends by its lease like that of
-any dead member (G1), and the leader then takes them out.
+any dead member (G1), and the leader then takes them out. The majority that is gone may have granted
+epochs of which the survivor has never heard: it grants far higher ones (G2).
 
 Members that took part in the old quorum must be kept from meeting again under the new one: that is
 the caller's duty (`Identity.incarnation`, checked in every handshake).
@@ -19,6 +20,8 @@ from parti_raft.types import NO_MEMBER, ConfState, HardState, LogIndex, Snapshot
 from parti_shard.cluster_machine import ClusterMachine
 from parti_shard.ids import MemberId
 from parti_shard.table import Table
+
+EPOCHS_SKIPPED = 1 << 32  # no partition is granted as often between two moments of a log
 
 
 class CannotSurviveError(Exception):
@@ -53,5 +56,6 @@ def survivor(me: MemberId, restored: RestoredState) -> tuple[HardState, Snapshot
     index = LogIndex(last_index + 1)
     term = Term(max(restored.hard_state.term, last_term) + 1)
     table.configured(index)
+    table.skip_epochs(EPOCHS_SKIPPED)
     snapshot = Snapshot(index, term, ConfState(voters=(me,)), machine.snapshot())
     return HardState(term, NO_MEMBER, index), snapshot

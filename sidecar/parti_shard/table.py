@@ -4,7 +4,8 @@ Every member applies the same commands in the same order and so holds the same t
 is checked against the epoch, phase and session it expects; one that does not fit changes nothing
 and is counted. Invariants:
 
-- The epoch of a partition never falls, and rises by one with each grant and by nothing else (G2).
+- The epoch of a partition never falls, and rises by one with each grant (G2); by nothing else, but
+  that a cluster which goes on without its quorum skips those that it cannot know of.
 - FREE has no owner, session and target. OWNED and REVOKING belong to the open session of exactly
   one member. Only REVOKING has a target.
 - A member has at most one open session, and session ids are never used twice.
@@ -150,6 +151,10 @@ class Table(TableState):
                 self.target[partition] = NO_MEMBER
                 self._changed.add(PartitionId(partition))
         return _OK
+
+    def skip_epochs(self, count: int) -> None:
+        """Grant no epoch of the next `count` of any partition: somebody else may have."""
+        self.epoch[:] = [Epoch(epoch + count) for epoch in self.epoch]
 
     def take_changed(self) -> list[PartitionId]:
         """Return the partitions changed since the last call, ascending."""

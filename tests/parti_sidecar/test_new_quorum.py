@@ -12,6 +12,7 @@ import pytest
 from parti_shard.commands import Intent, SetIntent
 from parti_shard.errors import PartiError, Reason
 from parti_shard.ids import NO_MEMBER, NO_SESSION, MemberId, WorkerId
+from parti_shard.new_quorum import EPOCHS_SKIPPED
 from parti_sidecar import new_quorum
 from parti_sidecar.handshakes import LocalPeer, judge
 from parti_sidecar.host import PeerHandshake
@@ -89,7 +90,8 @@ async def test_the_survivor_goes_on_alone_with_everything_that_was_committed(
     assert run.driver.now_ms() - began_ms >= table.lease_ttl_ms / 2
     await until(lambda: set(table.members) == {ONE})
     await until(lambda: set(table.owner) == {ONE})
-    assert all(after > epoch for after, epoch in zip(table.epoch, epochs, strict=True))
+    skipped = [after - epoch for after, epoch in zip(table.epoch, epochs, strict=True)]
+    assert min(skipped) > EPOCHS_SKIPPED  # somebody may have been granted the next ones
 
 
 async def test_the_tail_that_nobody_else_may_have_is_kept(world: DriverWorld) -> None:

@@ -33,9 +33,10 @@ def phase_name(phase: app_pb2.Phase) -> str:
 def stats(settings: Settings) -> None:
     """Show the cluster at a glance, seen by one member.
 
-    JSON: {cluster_id, incarnation, mode, partitions: {total, owned, free, revoking}, leader, members,
-    ready, member: {member_id, name, version, state, raft_role, term, commit_index, applied_index,
-    session, apply_lag, drained, lease_remaining_ms, worker_attached, parked_messages, in_flight_messages}}.
+    JSON: {cluster_id, incarnation, mode, partitions: {total, owned, free, revoking}, leader,
+    members, ready, member: {member_id, name, version, state, raft_role, term, commit_index,
+    applied_index, session, apply_lag, drained, lease_remaining_ms, worker_attached,
+    parked_messages, in_flight_messages}}.
     """
     with settings.admin() as admin:
         status = admin.call(admin.stub.GetStatus, admin_pb2.GetStatusRequest())
