@@ -13,12 +13,15 @@ from parti_sidecar.addresses import BoundAddresses
 from parti_sidecar.config import Role, SidecarConfig
 from parti_sidecar.host import Host
 from parti_sidecar.http import HttpServer
+from parti_sidecar.http_data import data_routes
 from parti_sidecar.http_pages import SidecarView, sidecar_routes
+from parti_sidecar.kv_calls import KvCalls
 from parti_sidecar.meters import Meters
 from parti_sidecar.metrics import MemberReading, Sources, exposition, make_registry
 from parti_sidecar.metrics_catalog import CATALOG
 from parti_sidecar.runtime import Supervisor
 from parti_sidecar.servers import ApiAddresses, ApiServers, ApiSettings
+from parti_sidecar.unary_sends import UnarySends
 from parti_sidecar.version import VERSION
 
 STREAMS_END_MS = 1_000  # streams get this long to end by themselves
@@ -104,6 +107,7 @@ class Sidecar:
             http=server,
         )
         server.add_routes(sidecar_routes(self._driver, exposition(make_registry(CATALOG, sources))))
+        server.add_routes(data_routes(KvCalls(self._driver), UnarySends(self._driver)))
         return server
 
 

@@ -47,6 +47,7 @@ class HttpRequest:
     query: str
     headers: Mapping[str, str]  # names in lower case
     body: bytes = b""
+    peer: str = ""  # the host that asks
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +61,8 @@ class HttpResponse:
 
 
 Handler = Callable[[HttpRequest], Awaitable[HttpResponse]]
-# path -> method -> handler; HEAD is answered by the handler of GET.
+# path -> method -> handler; HEAD is answered by the handler of GET. A path that ends with a slash,
+# but for "/" itself, stands for everything below it.
 Routes = Mapping[str, Mapping[str, Handler]]
 
 
@@ -138,16 +140,23 @@ class HttpServer:
             request = await connection.read_request()
             if request is None:
                 return False
-            route = request.path if request.path in self._routes else _OTHER_ROUTE
-            response = await self._answer(request)
+            route = self._route_of(request.path)
+            response = await self._answer(request, route)
         except _RefusedError as refused:
             response = _plain(refused.status)
             connection.last_one()
         self.answers[route, response.status] += 1
         return await connection.write_response(response)
 
-    async def _answer(self, request: HttpRequest) -> HttpResponse:
-        methods = self._routes.get(request.path)
+    def _route_of(self, path: str) -> str:
+        """The route that a path belongs to."""
+        if path in self._routes:
+            return path
+        folders = (route for route in self._routes if route.endswith("/") and route != "/")
+        return next((route for route in folders if path.startswith(route)), _OTHER_ROUTE)
+
+    async def _answer(self, request: HttpRequest, route: str) -> HttpResponse:
+        methods = self._routes.get(route)
         if methods is None:
             return _plain(HTTPStatus.NOT_FOUND)
         handler = methods.get("GET" if request.method == "HEAD" else request.method)
@@ -171,6 +180,7 @@ class _Connection:
         self._reader = reader
         self._writer = writer
         self._http = h11.Connection(h11.SERVER, max_incomplete_event_size=HEAD_BYTES_MAX)
+        self._peer = str((writer.get_extra_info("peername") or ("",))[0])
         self._last = False
         self._is_head = False
 
@@ -193,7 +203,7 @@ class _Connection:
                 if not isinstance(head, h11.Request):
                     return None
                 self._is_head = head.method == b"HEAD"
-                return _request(head, await self._read_body())
+                return _request(head, await self._read_body(), self._peer)
         except TimeoutError:
             if self._http.their_state is h11.IDLE and not self._http.trailing_data[0]:
                 return None
@@ -253,10 +263,10 @@ def _listening_socket(host: str, port: int) -> socket.socket:
     return socket.create_server((host, port), family=family, dualstack_ipv6=every)
 
 
-def _request(head: h11.Request, body: bytes) -> HttpRequest:
+def _request(head: h11.Request, body: bytes, peer: str) -> HttpRequest:
     path, _, query = head.target.decode("latin-1").partition("?")
     headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in head.headers}
-    return HttpRequest(head.method.decode("latin-1"), path, query, headers, body)
+    return HttpRequest(head.method.decode("latin-1"), path, query, headers, body, peer)
 
 
 def _plain(status: HTTPStatus, *headers: tuple[str, str]) -> HttpResponse:
