@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from copy import deepcopy
@@ -55,7 +55,7 @@ class MemoryKube:
     """The API server."""
 
     def __init__(self, latency_ms: int = 0) -> None:
-        self.objects: dict[Place, Object] = {}
+        self._objects: dict[str, dict[Place, Object]] = defaultdict(dict)  # by plural
         self.calls: Counter[tuple[str, str]] = Counter()  # verb, plural
         self.rules: list[Rule] = []
         self.unknown_kinds: set[str] = {"podmonitors"}
@@ -78,7 +78,9 @@ class MemoryKube:
     async def list(self, kind: Kind, namespace: str | None, labels: str = "") -> list[Object]:
         async with self._call("list", kind, namespace or "", ""):
             self._check_kind(kind)
-            return [deepcopy(each) for each in self.all(kind, namespace) if _matches(each, labels)]
+            every = self._objects[kind.plural].items()
+            here = [each for place, each in every if namespace in (None, place[1])]
+            return [deepcopy(each) for each in here if _matches(each, labels)]
 
     async def apply(self, object_: Object, *, force: bool = True, subresource: str = "") -> Object:
         kind, namespace, name = _address(object_)
@@ -119,13 +121,13 @@ class MemoryKube:
         grace_seconds: int | None = None,
     ) -> None:
         async with self._call("delete", kind, namespace, name):
-            found = self.objects.get((kind.plural, namespace, name))
+            found = self.find(kind, namespace, name)
             if found is not None and found["metadata"]["uid"] == uid:
                 self.begin_removal(kind, namespace, name, force=grace_seconds == 0)
 
     async def evict(self, namespace: str, pod: str, *, uid: str) -> None:
         async with self._call("evict", POD, namespace, pod):
-            found = self.objects.get((POD.plural, namespace, pod))
+            found = self.find(POD, namespace, pod)
             if found is None or found["metadata"]["uid"] != uid:
                 return
             if not self.evictions_allowed:
@@ -138,7 +140,7 @@ class MemoryKube:
         """Create; fails if it exists."""
         kind, namespace, name = _address(object_)
         self._check_kind(kind)
-        if (kind.plural, namespace, name) in self.objects:
+        if self.find(kind, namespace, name) is not None:
             raise KubeError(409, "AlreadyExists", f"{kind.plural} {name} exists")
         created = deepcopy(object_)
         metadata = created["metadata"]
@@ -166,28 +168,31 @@ class MemoryKube:
     def set_status(self, kind: Kind, namespace: str, name: str, status: Object) -> None:
         """The whole status, by a controller or a kubelet."""
         found = self._found(kind, namespace, name)
-        self._store(kind, {**found, "status": status}, found)
+        if found.get("status") != status:
+            self._store(kind, {**found, "status": status}, found)
 
     def remove(self, kind: Kind, namespace: str, name: str) -> None:
         """Delete at once; whatever it owns goes too."""
         place = (kind.plural, namespace, name)
-        gone = self.objects.pop(place)
+        gone = self._objects[kind.plural].pop(place)
         self._applied.pop(place, None)
         self._applied_status.pop(place, None)
         self._tell(kind, gone, "DELETED")
-        for other in list(self.objects.values()):
+        for other in [each for kind in self._objects.values() for each in kind.values()]:
             owners = other["metadata"].get("ownerReferences") or ()
             if any(owner["uid"] == gone["metadata"]["uid"] for owner in owners):
                 other_kind, other_namespace, other_name = _address(other)
                 self.remove(other_kind, other_namespace, other_name)
 
     def find(self, kind: Kind, namespace: str, name: str) -> Object | None:
-        return self.objects.get((kind.plural, namespace, name))
+        return self._objects[kind.plural].get((kind.plural, namespace, name))
 
     def all(self, kind: Kind, namespace: str | None = None) -> Iterator[Object]:
-        for (plural, place, _), object_ in sorted(self.objects.items()):
-            if plural == kind.plural and namespace in (None, place):
-                yield object_
+        """By name; what is removed meanwhile is left out."""
+        objects = self._objects[kind.plural]
+        for place in sorted(objects):
+            if namespace in (None, place[1]) and place in objects:
+                yield objects[place]
 
     def feed(self, cache: Cache) -> None:
         """Let the cache watch from now on."""
@@ -293,7 +298,7 @@ class MemoryKube:
     def _write(self, kind: Kind, object_: Object, event: str) -> Object:
         object_["metadata"]["resourceVersion"] = str(next(self._version))
         _, namespace, name = _address(object_)
-        self.objects[kind.plural, namespace, name] = object_
+        self._objects[kind.plural][kind.plural, namespace, name] = object_
         self._tell(kind, object_, event)
         return object_
 

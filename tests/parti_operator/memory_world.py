@@ -31,6 +31,7 @@ class MemoryWorld:
         self._disks: dict[str, Disk] = {}  # by uid of the claim, or of the pod without one
         self._ending: dict[str, int] = {}  # steps since a pod began to end, by uid
         self._addresses = 0
+        self._revisions: dict[tuple[str, int], str] = {}  # by uid and generation
         for name in NODES:
             kube.put(_node(name))
 
@@ -64,7 +65,7 @@ class MemoryWorld:
     def _control(self, stateful_set: Object) -> None:
         metadata, spec = stateful_set["metadata"], stateful_set["spec"]
         namespace = metadata["namespace"]
-        revision = _revision(spec["template"])
+        revision = self._revision(stateful_set)
         for ordinal in range(spec["replicas"]):
             self._ensure_pod(stateful_set, ordinal, revision)
         own = [pod for pod in self.kube.all(POD, namespace) if _is_owned(pod, metadata["uid"])]
@@ -79,6 +80,13 @@ class MemoryWorld:
             "updateRevision": revision,
         }
         self.kube.set_status(STATEFUL_SET, namespace, metadata["name"], status)
+
+    def _revision(self, stateful_set: Object) -> str:
+        metadata = stateful_set["metadata"]
+        key = (metadata["uid"], metadata["generation"])
+        if key not in self._revisions:
+            self._revisions[key] = _revision(stateful_set["spec"]["template"])
+        return self._revisions[key]
 
     def _ensure_pod(self, stateful_set: Object, ordinal: int, revision: str) -> None:
         metadata, spec = stateful_set["metadata"], stateful_set["spec"]

@@ -15,13 +15,25 @@ from parti_operator.act import Actor
 from parti_operator.cache import Cache, ClusterKey
 from parti_operator.events import Recorder
 from parti_operator.failpoints import Failpoints
-from parti_operator.kube_api import CLAIM, NODE, PARTI_CLUSTER, POD, SERVICE, STATEFUL_SET, Object
+from parti_operator.kube_api import (
+    CLAIM,
+    CONFIG_MAP,
+    DISRUPTION_BUDGET,
+    NETWORK_POLICY,
+    NODE,
+    PARTI_CLUSTER,
+    POD,
+    SERVICE,
+    STATEFUL_SET,
+    Object,
+)
 from parti_operator.metrics import Metrics
 from parti_operator.observe import Observer
 from parti_operator.plan import plan, refuse
 from parti_operator.queue import QueueLimits, WorkQueue
 from parti_operator.reconciler import Reconciler
 from parti_operator.resync import Resync
+from parti_operator.sidecars import Sidecars
 from tests.parti_operator.defaults import SIDECAR_IMAGE, particluster, with_defaults
 from tests.parti_operator.memory_kube import MemoryKube
 from tests.parti_operator.memory_sidecars import Cluster, MemorySidecars
@@ -30,7 +42,17 @@ from tests.parti_operator.virtual_time import now_ms, run_virtual
 
 STEP_S = 0.2
 WALL_MS = 1_790_000_000_000  # of the moment when virtual time is 0
-KINDS = (PARTI_CLUSTER, STATEFUL_SET, POD, CLAIM, SERVICE, NODE)
+KINDS = (
+    PARTI_CLUSTER,
+    STATEFUL_SET,
+    POD,
+    CLAIM,
+    SERVICE,
+    CONFIG_MAP,
+    DISRUPTION_BUDGET,
+    NETWORK_POLICY,
+    NODE,
+)
 
 
 def wall_ms() -> int:
@@ -59,7 +81,7 @@ class OperatorRun:
         self.resync = Resync(
             kube,
             self.cache,
-            kinds=rig.kinds,
+            kinds=KINDS,
             optional=(),
             namespaces=(),
             missed=lambda _plural, _number: None,
@@ -70,14 +92,14 @@ class OperatorRun:
         observer = Observer(
             kube,
             self.cache,
-            rig.sidecars,
+            rig.asked,
             sidecar_image=SIDECAR_IMAGE,
             reads_nodes=True,
             optional_kinds=frozenset,
         )
         actor = Actor(
             kube,
-            rig.sidecars,
+            rig.asked,
             Forever(),
             failpoints=Failpoints(failpoint, self._crash),
             count=lambda action, outcome: self.metrics.actions.labels(action, outcome).inc(),
@@ -114,7 +136,8 @@ class OperatorRun:
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     def _changed(self, key: ClusterKey) -> None:
-        self.queue.add(key)
+        if not self.crashed.is_set():
+            self.queue.add(key)
 
     def _crash(self) -> None:
         self.crashed.set()
@@ -133,12 +156,14 @@ class OperatorRun:
 class Rig:
     """The world, the API and whatever operators run."""
 
-    def __init__(self, seed: int = 1, latency_ms: int = 1) -> None:
+    def __init__(self, seed: int = 1, latency_ms: int = 1, outside: Sidecars | None = None) -> None:
+        """With sidecars from `outside`, the world stands still but for what they do."""
         self.chance = random.Random(seed)
         self.kube = MemoryKube(latency_ms)
         self.sidecars = MemorySidecars()
+        self.asked: Sidecars = outside or self.sidecars
         self.world = MemoryWorld(self.kube, self.sidecars)
-        self.kinds = KINDS
+        self._stands_still = outside is not None
 
     def play(self, script: Callable[[], Awaitable[None]]) -> None:
         """Run the script on virtual time, with the world going on around it."""
@@ -207,6 +232,6 @@ class Rig:
         return asyncio.get_running_loop().time() - began_s
 
     async def _turn(self) -> None:
-        while True:
+        while not self._stands_still:
             self.world.step()
             await asyncio.sleep(STEP_S)
