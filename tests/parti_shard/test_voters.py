@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from parti_raft.types import ConfState, LogIndex
-from parti_shard.commands import Intent, SetIntent, SetPolicy
+from parti_shard.commands import DescribeMember, Intent, SetIntent, SetPolicy
 from parti_shard.ids import NO_MEMBER, MemberId
 from parti_shard.membership import Promote
 from parti_shard.policy import Policy
 from parti_shard.voters import CHANGE_DEADLINE_MS, LIVE_FOR_MS, LOOK_EVERY_MS, Voters, VotersTag
-from tests.parti_shard.member_world import A, B, C, D, E, World
+from tests.parti_shard.member_world import PARTITIONS, A, B, C, D, E, World
 
 REPLACE_AFTER_MS = 3_000
 
@@ -81,6 +81,18 @@ def test_a_new_leader_does_not_take_dead_learners_for_live_ones() -> None:
     world.run(2 * LIVE_FOR_MS)
     assert voters(world) == {A, B, C}
     assert world.leader == B
+
+
+def test_zones_and_capacities_that_an_operator_sets_count() -> None:
+    world = grown(B, C, D)
+    world.wait(lambda: voters(world) == {A, B, C}, 3_000)
+    zones = [(A, "x"), (B, "x"), (C, "x"), (D, "y")]
+    world.propose(A, "zones", *(DescribeMember(member, zone, 0) for member, zone in zones))
+    world.wait(lambda: D in voters(world) and A in voters(world), 5_000)
+    assert len(voters(world)) == 3
+    world.propose(A, "shares", *(DescribeMember(member, "", 1) for member in (A, B, C)))
+    world.propose(A, "share", DescribeMember(D, "y", 3))
+    world.wait(lambda: world.served_by().count(D) == PARTITIONS // 2, 30_000)
 
 
 def test_a_dead_voter_is_replaced_after_a_while_by_a_learner() -> None:
