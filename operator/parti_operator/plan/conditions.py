@@ -119,6 +119,9 @@ def _progressing(look: Look, found: Findings) -> Judgement:
         return Judgement(kind, _TRUE, "Scaling", str(found.scaling.status["reason"]))
     if found.rolling.status is not None:
         return Judgement(kind, _TRUE, "RollingUpdate", str(found.rolling.status["reason"]))
+    missing = [look.pod_name(o) for o in range(look.want) if not look.has_joined(o)]
+    if missing:
+        return Judgement(kind, _TRUE, "MembersMissing", f"waits for {', '.join(missing)}")
     return Judgement(kind, _FALSE, "Stable", "nothing is to be done")
 
 

@@ -54,11 +54,10 @@ def _one_removal(
 ) -> tuple[SetIntent, ...]:
     """Members that may receive again come before others are drained towards them."""
     mild = sorted((a for a in actions if not a.destructive), key=lambda a: _strength(a.intent))
-    removals = [action for action in actions if action.destructive]
     under_way = any(member.intent is Intent.REMOVE for member in look.members.values())
     if mild or under_way or not may_remove:
         return tuple(mild)
-    return tuple(removals[:1])
+    return tuple(actions[:1])
 
 
 def _decide(

@@ -4,7 +4,7 @@ Terms of this module:
 
 - the *member of a pod* is the one that its own sidecar says it is; without an answer the newest of
   its name that nobody wants removed. A pod that lost its disk has two members for a while.
-- *alive*: its session is open and the leader heard of it within a lease.
+- *alive*: its session is open and the leader heard of it within a lease, or two seconds.
 - *serving*: alive, its worker attached, its log caught up, not about to end.
 - *leaving*: a member whose ordinal is beyond the replicas wanted.
 """
@@ -31,6 +31,7 @@ from parti_operator.plan.records import read_records
 from parti_operator.plan.timestamps import elapsed_ms
 
 FALSE_WORDS = frozenset({"", "false", "no", "0"})
+SILENT_AFTER_MS_MIN = 2_000  # with a short lease a renewal may be under way when we look
 BLANK_STATES = frozenset({SidecarState.WAITING, SidecarState.JOINING})
 
 
@@ -146,11 +147,20 @@ class Look:
     def is_alive(self, member: MemberSeen) -> bool:
         if not member.session:
             return False
-        return member.leader or 0 <= member.last_heard_ms <= self.spec.lease_ttl_ms
+        return member.leader or 0 <= member.last_heard_ms <= self._silent_after_ms
 
     def is_lost(self, member: MemberSeen) -> bool:
         """Certainly silent. A leader that has only just been elected knows of nobody."""
-        return not member.session or member.last_heard_ms > self.spec.lease_ttl_ms
+        return not member.session or member.last_heard_ms > self._silent_after_ms
+
+    @property
+    def _silent_after_ms(self) -> int:
+        return max(SILENT_AFTER_MS_MIN, self.spec.lease_ttl_ms)
+
+    def has_joined(self, ordinal: int) -> bool:
+        """The pod's member is there and knows what the others know."""
+        member = self.member_at(ordinal)
+        return member is not None and self.is_alive(member) and member.caught_up
 
     def is_serving(self, member: MemberSeen) -> bool:
         well = member.ready and member.caught_up and not member.draining

@@ -195,10 +195,5 @@ def _requeue_after_ms(
         return STEP_MS
     if not look.exists or look.view is None:
         return STEP_MS
-    joined = all(_is_joined(look, ordinal) for ordinal in range(look.want))
+    joined = all(map(look.has_joined, range(look.want)))
     return IDLE_MS if joined and not look.view.partitions.moving else UNSETTLED_MS
-
-
-def _is_joined(look: Look, ordinal: int) -> bool:
-    member = look.member_at(ordinal)
-    return member is not None and look.is_alive(member)

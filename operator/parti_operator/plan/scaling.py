@@ -83,7 +83,7 @@ def _replicas_without_leader(look: Look) -> int:
 
 def _plan_up(look: Look) -> Scaling:
     before = look.status.get("scaling")
-    missing = [o for o in range(look.want) if not _has_joined(look, o)]
+    missing = [o for o in range(look.want) if not look.has_joined(o)]
     cancelled = _is_cancelled(look, before)
     begun = look.have < look.want or cancelled
     if not missing or not (begun or _is_joining(before)):
@@ -94,11 +94,6 @@ def _plan_up(look: Look) -> Scaling:
     reason = EventReason.SCALING_CANCELLED if cancelled else EventReason.SCALING_UP
     events = (Occurrence(reason, text),) if begun else ()
     return Scaling(look.want, {}, status=status, events=events)
-
-
-def _has_joined(look: Look, ordinal: int) -> bool:
-    member = look.member_at(ordinal)
-    return member is not None and look.is_alive(member) and member.caught_up
 
 
 def _is_joining(before: Mapping[str, Any] | None) -> bool:

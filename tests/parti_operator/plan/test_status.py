@@ -94,6 +94,11 @@ def test_a_roll_may_lack_one_pod() -> None:
     assert status["phase"] == "RollingUpdate"
 
 
+def test_a_member_that_is_awaited_is_progress() -> None:
+    status = status_of(quiet(members=[member(0), member(1), member(2, caught_up=False)]))
+    assert conditions(status)["Progressing"] == ("True", "MembersMissing")
+
+
 def test_the_members_are_kept_while_nobody_leads() -> None:
     before = status_of(quiet())
     status = status_of(quiet(view=False, sidecars={}, status=before))
