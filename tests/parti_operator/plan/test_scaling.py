@@ -93,6 +93,13 @@ def test_replicas_are_lowered_to_above_the_highest_member(
     assert made.replicas == replicas
 
 
+def test_the_last_pods_end_after_their_members() -> None:
+    made = down([member(0), member(1)], 2, count=4)
+    assert made.status is not None
+    assert (made.status["phase"], made.status["ordinals"]) == ("ShrinkingStatefulSet", [2, 3])
+    assert made.replicas == 2
+
+
 def test_nobody_is_drained_when_nobody_can_receive() -> None:
     for change in ({"ready": False}, {"draining": True}, {"intent": CORDON}, {"caught_up": False}):
         made = down([member(0, **change), member(1)], 1)
@@ -166,8 +173,9 @@ def test_a_member_that_is_lost_later_is_no_scaling() -> None:
 
 def test_joining_lasts_until_all_have_caught_up() -> None:
     status = {"clusterID": UID, "scaling": {"phase": "Joining", "ordinals": [2]}}
-    members = [member(0), member(1), member(2, caught_up=False)]
-    assert plan_scaling(look(members=members, status=status)).active
+    for third in (member(2, caught_up=False), dead(2)):
+        members = [member(0), member(1), third]
+        assert plan_scaling(look(members=members, status=status)).active
     made = plan_scaling(look(status=status))
     assert made.finished
     assert [event.reason for event in made.events] == [EventReason.SCALED]
