@@ -19,6 +19,7 @@ from parti_cli.errors import CannotConnectError, CliError
 from parti_proto import errors_pb2
 from parti_proto.admin_pb2_grpc import AdminStub
 from parti_proto.app_pb2_grpc import RouterStub
+from parti_proto.kv_pb2_grpc import KVStub
 
 __all__ = ["AdminConnection", "AppConnection"]
 
@@ -39,6 +40,8 @@ _HINTS = {
     errors_pb2.REASON_UNKNOWN_MEMBER: "`parti members` lists the members there are.",
     errors_pb2.REASON_BAD_PARTITION: "`parti stats` shows how many partitions there are.",
     errors_pb2.REASON_NO_WORKER: "Start the application beside the member that owns it.",
+    errors_pb2.REASON_STORE_FULL: "Delete something, or raise `kv_bytes_max` of all members.",
+    errors_pb2.REASON_COMPACTED: "Watch without --after, or from a newer revision.",
     errors_pb2.REASON_INTERNAL: "This is a bug of parti: please report it.",
 }
 
@@ -136,7 +139,7 @@ class AdminConnection(_Connection):
 
 
 class AppConnection(_Connection):
-    """Speaks `parti.v1.Router`."""
+    """Speaks `parti.v1.Router` and `parti.v1.KV`."""
 
     what = "app API"
     setting = "--app-addr or PARTI_ADDRESS"
@@ -144,6 +147,7 @@ class AppConnection(_Connection):
     def __init__(self, address: str, timeout_s: float) -> None:
         super().__init__(address, timeout_s)
         self.stub = RouterStub(self.channel)  # type: ignore[no-untyped-call]  # generated
+        self.kv = KVStub(self.channel)  # type: ignore[no-untyped-call]  # generated
 
 
 def _detail_of(error: Any) -> errors_pb2.ErrorDetail | None:

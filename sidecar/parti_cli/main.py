@@ -26,6 +26,8 @@ _COMMANDS = {
     "send": ("messages", "send", "Send messages by key or partition and print the replies."),
     "locate": ("messages", "locate", "Where a key or partition lives now."),
     "watch": ("messages", "watch", "Print every change of ownership until Ctrl-C."),
+    "kv": ("kv", "kv", "Read and change the replicated key-value store."),
+    "lock": ("lock", "lock", "Run a command while holding a lock of the cluster."),
     "drain": ("change", "drain", "Hand over all partitions of a member."),
     "cordon": ("change", "cordon", "Give a member no more partitions."),
     "uncordon": ("change", "uncordon", "End a drain or cordon."),
@@ -85,13 +87,13 @@ def root() -> None:
     """Look at and steer a parti cluster.
 
     MEMBER is a name, a member id, or the beginning of an id as `parti members` prints it.
-    Commands speak with the admin API of any member (--addr or PARTI_ADMIN); send, locate and watch
-    speak with the app API of a sidecar (--app-addr or PARTI_ADDRESS).
+    Commands speak with the admin API of any member (--addr or PARTI_ADMIN); send, locate, watch, kv
+    and lock speak with the app API of a sidecar (--app-addr or PARTI_ADDRESS).
 
     `-o json` prints one JSON document on stdout (send, watch, ping: one per line); member ids in it
     are strings of 16 hex digits. Messages for people go to stderr.
 
-    Exit codes: 0 ok, 1 failed, 2 wrong usage, 3 cannot connect.
+    Exit codes: 0 ok, 1 failed, 2 wrong usage, 3 cannot connect; lock: that of its command.
     """
 
 
