@@ -252,6 +252,7 @@ class Assignments:
             for lane in assignment.lanes.values():
                 if lane.runner is not None:
                     lane.runner.cancel()
+            self._runners.look_again()
         if assignment.ending:
             return
         assignment.ending = True

@@ -97,7 +97,7 @@ class Attachment:
         """Take the parts of a frame in the order of their fields."""
         assignments = self.assignments
         if frame.HasField("lease"):
-            self.runners.lease_until_ms = frame.lease.until_boottime_ms
+            self.runners.prolong(frame.lease.until_boottime_ms)
         for assign in frame.assign:
             assignments.assign(assign.partition, assign.epoch)
         if frame.HasField("deliver"):

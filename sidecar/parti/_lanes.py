@@ -7,6 +7,10 @@ runner is woken for the remaining ones. So handlers that do not suspend are all 
 task within one turn of the loop, and one that does suspends nobody but its own lane.
 
 There are never more busy runners than messages the worker granted credits for.
+
+While the lease is over nothing starts: lanes wait, without a runner, for the next lease or for the
+end of their epoch. Refusing what was delivered would break the order of messages, because what
+comes behind may be on its way already, with a new lease.
 """
 
 from __future__ import annotations
@@ -64,13 +68,14 @@ class Runners:
     """The tasks that run lanes of one attachment, as many as handlers are suspended."""
 
     def __init__(self, handler: AsyncHandler, counts: WorkerCounts) -> None:
-        self.lease_until_ms = 0  # fails closed: nothing starts before a lease has come
+        self._lease_until_ms = 0  # fails closed: nothing starts before a lease has come
         self.crash = Crash()
         self.payload_bytes_max = limits.GRPC_MESSAGE_BYTES_MAX // 2  # until a sidecar says it
         self._handler = handler
         self._counts = counts
         self._loop = asyncio.get_running_loop()
         self._ready: deque[Lane] = deque()
+        self._unleased: list[Lane] = []  # scheduled, waiting for a lease
         self._idle: list[asyncio.Future[None]] = []
         self._tasks: set[asyncio.Task[None]] = set()
         self._waking = False  # a runner is about to look at the ready lanes
@@ -97,6 +102,17 @@ class Runners:
         self._tasks.add(task)
         task.add_done_callback(self._ended)
 
+    def prolong(self, lease_until_ms: int) -> None:
+        """Take over a new lease, whether or not it is over already."""
+        self._lease_until_ms = lease_until_ms
+        self.look_again()
+
+    def look_again(self) -> None:
+        """Let the lanes that wait for a lease see what has changed."""
+        self._ready.extend(self._unleased)
+        self._unleased.clear()
+        self.wake()
+
     def close(self) -> None:
         """End the runners that are idle; the others end with their cancelled lanes."""
         self._closed = True
@@ -120,7 +136,7 @@ class Runners:
             await idle
 
     async def _run_lane(self, lane: Lane) -> None:
-        """Run the messages of a lane until there are none."""
+        """Run the messages of a lane until there are none, or no lease."""
         lane.runner = asyncio.current_task()
         queue, assignment = lane.queue, lane.assignment
         handler, outbox = self._handler, assignment.outbox
@@ -128,14 +144,14 @@ class Runners:
             now_ms = time.clock_gettime_ns(LEASE_CLOCK) // 1_000_000
             if now_ms > self._slice_until_ms:
                 now_ms = await self._begin_slice(lane)
+            if now_ms >= self._lease_until_ms and not assignment.cut:
+                lane.runner = None
+                self._unleased.append(lane)
+                return
             message = queue.popleft()
             deadline_ms = message.deadline_ms
-            if (
-                assignment.cut
-                or now_ms >= self.lease_until_ms
-                or (deadline_ms and now_ms >= deadline_ms)
-            ):
-                self._refuse(assignment, message, now_ms)
+            if assignment.cut or (deadline_ms and now_ms >= deadline_ms):
+                self._refuse(assignment, message)
                 continue
             try:
                 result = await handler(message)
@@ -151,11 +167,7 @@ class Runners:
             assignment.open_count -= 1
             if assignment.ending:
                 assignment.check_idle()
-        if assignment.cut:
-            forget_cancellation(lane)
-        lane.runner = None
-        lane.scheduled = False
-        assignment.lanes.pop(lane.name, None)
+        _leave(lane)
 
     async def _begin_slice(self, lane: Lane) -> int:
         """Between two slices of one turn let results, leases and other lanes through.
@@ -173,13 +185,11 @@ class Runners:
         self._slice_until_ms = now_ms + limits.WORKER_SLICE_MS
         return now_ms
 
-    def _refuse(self, assignment: Assignment, message: Message, now_ms: int) -> None:
+    def _refuse(self, assignment: Assignment, message: Message) -> None:
         """Answer a message that may not start any more."""
         reason, text = Reason.DEADLINE_EXCEEDED, "its time was over before it could start"
         if assignment.cut:
             reason, text = Reason.STALE_EPOCH, "its epoch was cut off before it could start"
-        elif now_ms >= self.lease_until_ms:
-            reason, text = Reason.LEASE_EXPIRED, "the lease was over before it could start"
         assignment.outbox.fail(message.id, reason, Executed.NO, text)
         assignment.open_count -= 1
         assignment.check_idle()
@@ -228,6 +238,15 @@ class Runners:
     def _ended(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
         self.crash.watch(task)
+
+
+def _leave(lane: Lane) -> None:
+    """A lane without messages is forgotten."""
+    if lane.assignment.cut:
+        forget_cancellation(lane)
+    lane.runner = None
+    lane.scheduled = False
+    lane.assignment.lanes.pop(lane.name, None)
 
 
 def forget_cancellation(lane: Lane) -> None:

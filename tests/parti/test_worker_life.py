@@ -111,23 +111,10 @@ async def test_new_epoch_waits_for_a_handler_that_ignores_its_cancellation(
         assert (await client.send(partition=0)).epoch == 2
 
 
-async def test_nothing_starts_after_the_lease(sidecar: FakeSidecar) -> None:
-    async with (
-        Worker(echo, sidecar.address),
-        Client(sidecar.address, retry=False) as client,
-    ):
-        await client.send(partition=0)
-        sidecar.set_lease(-1)
-        with pytest.raises(NotExecuted) as caught:
-            await client.send(partition=0)
-        assert caught.value.reason is Reason.LEASE_EXPIRED
-        sidecar.set_lease(60_000)
-        assert (await client.send(partition=0, payload=b"x")).payload == b"x"
-
-
-async def test_queued_messages_are_refused_when_the_lease_lapses(
+async def test_nothing_starts_after_the_lease_and_all_in_order_with_the_next(
     sidecar: FakeSidecar, story: Story
 ) -> None:
+    """What is delivered with the new lease must not overtake what waited for it."""
     async with story.worker(sidecar), Client(sidecar.address, retry=False) as client:
         await sidecar.wait_started()
         sends = [asyncio.create_task(client.send(partition=0, payload=p)) for p in (b"a", b"b")]
@@ -136,10 +123,45 @@ async def test_queued_messages_are_refused_when_the_lease_lapses(
         assert await sidecar.move(7) == 2  # whose Assign follows the lease on the same stream
         story.go.set()
         assert (await sends[0]).payload == b"a"
-        with pytest.raises(NotExecuted) as caught:
-            await sends[1]
-        assert caught.value.reason is Reason.LEASE_EXPIRED
-    assert "enter 0:b" not in story.events
+        sends.append(asyncio.create_task(client.send(partition=0, payload=b"c")))
+        await sidecar.wait_until(lambda: sidecar.running_count == 2, 5)
+        assert await sidecar.move(7) == 3
+        assert "enter 0:b" not in story.events
+        sidecar.set_lease(60_000)
+        assert [reply.payload for reply in await asyncio.gather(*sends)] == [b"a", b"b", b"c"]
+    entered = [event for event in story.events if event.startswith("enter 0")]
+    assert entered == ["enter 0:a", "enter 0:b", "enter 0:c"]
+
+
+async def test_what_waits_for_a_lease_ends_with_its_epoch(
+    sidecar: FakeSidecar, story: Story
+) -> None:
+    async with story.worker(sidecar), Client(sidecar.address, retry=False) as client:
+        await sidecar.wait_started()
+        sidecar.set_lease(-1)
+        sending = asyncio.create_task(client.send(partition=0, payload=b"a"))
+        await sidecar.wait_until(lambda: sidecar.running_count == 1, 5)
+        assert await sidecar.move(7) == 2
+        sidecar.cut_off(0)
+        with pytest.raises(UnknownOutcome):
+            await sending
+        assert await sidecar.assign(0) == 2  # only after the cut epoch was released
+    assert "enter 0:a" not in story.events
+
+
+async def test_what_waited_for_a_lease_beyond_its_deadline_does_not_start(
+    sidecar: FakeSidecar, story: Story
+) -> None:
+    story.go.set()
+    async with story.worker(sidecar), Client(sidecar.address, retry=False) as client:
+        await sidecar.wait_started()
+        sidecar.set_lease(-1)
+        with pytest.raises(UnknownOutcome) as caught:
+            await client.send(partition=0, payload=b"late", timeout=0.05)
+        assert caught.value.reason is Reason.DEADLINE_EXCEEDED
+        sidecar.set_lease(60_000)
+        await client.send(partition=0, payload=b"in time")
+    assert "enter 0:late" not in story.events
 
 
 async def test_cut_off_thread_is_waited_for_before_the_release(sidecar: FakeSidecar) -> None:
@@ -265,14 +287,19 @@ async def test_delivery_to_an_epoch_that_is_not_served_is_refused(
 
 
 async def test_lease_is_looked_at_again_after_letting_others_run(
-    sidecar: FakeSidecar, monkeypatch: pytest.MonkeyPatch
+    sidecar: FakeSidecar, story: Story, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async with Worker(echo, sidecar.address), Client(sidecar.address, retry=False) as client:
+    story.go.set()
+    async with story.worker(sidecar), Client(sidecar.address, retry=False) as client:
         await sidecar.wait_started()
         monkeypatch.setattr(_lanes, "boottime_ms", lambda: 1 << 62)
-        with pytest.raises(NotExecuted) as caught:
-            await client.send(partition=0)
-        assert caught.value.reason is Reason.LEASE_EXPIRED
+        sending = asyncio.create_task(client.send(partition=0, payload=b"a"))
+        await sidecar.wait_until(lambda: sidecar.running_count == 1, 5)
+        assert await sidecar.move(7) == 2
+        assert "enter 0:a" not in story.events
+        monkeypatch.undo()
+        sidecar.set_lease(60_000)
+        await sending
 
 
 async def test_epoch_cut_while_it_waits_does_not_let_its_successor_pass(
