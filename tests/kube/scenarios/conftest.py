@@ -49,7 +49,7 @@ def installation(
     nodes = api.items("/api/v1/nodes")
     if len({node["status"]["nodeInfo"]["bootID"] for node in nodes}) > 1:
         pytest.skip("the nodes share no clock: notes of several machines cannot be compared")
-    with installed(cluster.kubectl, api, images) as found:
+    with installed(cluster, api, images) as found:
         yield found
 
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from tests.kube.clusters import Cluster
 from tests.kube.parti_images import Images
 from tests.kube.proxy import Reader
 from tests.kube.testbed.api import condition
@@ -47,9 +48,10 @@ class Installation:
 
     def uninstall(self) -> None:
         """Remove all of it, every PartiCluster included."""
-        for kind, name in _names(reversed(self._documents)):
-            self.kubectl("delete", kind, name, "--ignore-not-found", "--wait=false")
-        self.kubectl("delete", "namespace", NAMESPACE, "--wait=false")
+        for one in reversed(self._documents):
+            kind, name = one["kind"], one["metadata"]["name"]
+            self.kubectl("delete", kind, name, "--ignore-not-found")
+        self.kubectl("delete", "namespace", NAMESPACE)
 
     # --- looking
 
@@ -89,15 +91,18 @@ class Installation:
 
 
 @contextmanager
-def installed(kubectl: Kubectl, api: Reader, images: Images) -> Iterator[Installation]:
-    """The operator for as long as the block lasts; one that was there before stays."""
-    installation = Installation(kubectl, api, images)
-    before = installation.is_there()
+def installed(cluster: Cluster, api: Reader, images: Images) -> Iterator[Installation]:
+    """The operator for as long as the block lasts.
+
+    It stays where it was before, and on a testbed: that goes as a whole, or is for hand work.
+    """
+    installation = Installation(cluster.kubectl, api, images)
+    stays = installation.is_there() or cluster.testbed is not None
     installation.install()
     try:
         yield installation
     finally:
-        if not before:
+        if not stays:
             installation.uninstall()
 
 
@@ -119,8 +124,3 @@ def _namespace() -> Document:
     labels = {"pod-security.kubernetes.io/enforce": "restricted"}
     metadata = {"name": NAMESPACE, "labels": labels}
     return {"apiVersion": "v1", "kind": "Namespace", "metadata": metadata}
-
-
-def _names(documents: Any) -> Iterator[tuple[str, str]]:
-    for one in documents:
-        yield one["kind"], one["metadata"]["name"]

@@ -69,7 +69,7 @@ class Api:
 
 def condition(document: dict[str, Any], kind: str) -> str:
     """The status of one condition of an object: True, False, Unknown, or nothing."""
-    conditions = document.get("status", {}).get("conditions", [])
+    conditions = document.get("status", {}).get("conditions") or []
     return next((str(c["status"]) for c in conditions if c["type"] == kind), "")
 
 
