@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 ROUND_US = 120  # at most so long until a busy loop gets to what was planned
 WRITE_STALL_US = 10 * S
+INTERRUPTED = 0.3  # how often something comes between two writes of a task
 
 
 class Actor:
@@ -25,6 +26,7 @@ class Actor:
     def __init__(self, machine: Machine, rng: Random) -> None:
         self.machine = machine
         self.world = machine.world
+        self._timeline = machine.world.timeline
         self.rng = rng
         self.alive = True
         self.paused = False
@@ -40,14 +42,13 @@ class Actor:
         else:
             action()
 
-    def after(self, delay_us: int, action: Callable[[], object]) -> Timer:
+    def after(self, delay_us: int, action: Callable[[], object]) -> None:
         """Plan by the clock of its machine."""
-        rate_ppm = self.machine.clock.rate_ppm
-        real_us = delay_us * MILLION // (MILLION + rate_ppm)
-        return self.world.timeline.after(real_us, lambda: self.enter(action))
+        real_us = delay_us * MILLION // (MILLION + self.machine.clock.rate_ppm)
+        self._timeline.after(real_us, partial(self.enter, action))
 
     def now_ms(self) -> int:
-        return self.machine.clock.read_ms(self.world.timeline.now_us)
+        return self.machine.clock.read_ms(self._timeline.now_us)
 
     def pause(self) -> None:
         self.paused = True
@@ -72,22 +73,32 @@ class ActorLoop:
 
     def __init__(self, actor: Actor) -> None:
         self._actor = actor
+        self._timeline = actor.world.timeline
+        self._random = actor.rng.random
         self._ready: list[Callable[[], object]] = []
 
     def call_soon(self, callback: Callable[..., object], *args: Any) -> None:
-        self._ready.append(partial(callback, *args))
-        if len(self._ready) == 1:
-            actor = self._actor
-            delay_us = actor.rng.randrange(ROUND_US)
-            actor.world.timeline.after(delay_us, lambda: actor.enter(self._round))
+        ready = self._ready
+        ready.append(partial(callback, *args) if args else callback)
+        if len(ready) == 1:
+            self._timeline.after(self.round_us(), self._due)
 
     call_soon_threadsafe = call_soon
 
     def call_later(self, delay: float, callback: Callable[..., object], *args: Any) -> Timer:
-        return self._actor.after(round(delay * S), partial(callback, *args))
+        timer = Timer(partial(callback, *args))
+        self._actor.after(round(delay * S), timer)
+        return timer
 
     def is_closed(self) -> bool:
         return not self._actor.alive
+
+    def round_us(self) -> int:
+        """How long the present round of the loop takes."""
+        return 1 + int(self._random() * ROUND_US)
+
+    def _due(self) -> None:
+        self._actor.enter(self._round)
 
     def _round(self) -> None:
         ready, self._ready = self._ready, []
@@ -97,40 +108,68 @@ class ActorLoop:
 
 
 class Pump:
-    """The writer of a stream: takes until nothing is left, waits while the stream is full."""
+    """The writer of a stream: takes until nothing is left, waits while the stream is full.
+
+    It takes at once when it is woken, but once in a round of the loop, as `FrameStream` does. One
+    that is not `prompt` takes in the next round, and others may come between any two frames: it is
+    a task that waits for each write.
+    """
 
     def __init__(
-        self, actor: Actor, loop: ActorLoop, end: End, take: Callable[[], object | None]
+        self, loop: ActorLoop, end: End, take: Callable[[], object | None], *, prompt: bool
     ) -> None:
-        self._actor = actor
+        self._actor = end.process
+        self._timeline = end.process.world.timeline
         self._loop = loop
         self._end = end
         self._take = take
-        self._idle = False
+        self._prompt = prompt
+        self._planned = False
+        self._free_us = 0  # when it may take again
         self._written = 0
-        loop.call_soon(self._step)
+        self._plan()
 
     def wake(self) -> None:
-        if self._idle:
-            self._idle = False
-            self._loop.call_soon(self._step)
+        if self._planned:
+            return
+        if self._prompt and self._timeline.now_us >= self._free_us:
+            self._pump()
+        else:
+            self._plan()
+
+    def _plan(self) -> None:
+        self._planned = True
+        at_us = max(self._free_us, self._timeline.now_us + self._loop.round_us())
+        self._timeline.at(at_us, self._due)
+
+    def _due(self) -> None:
+        self._actor.enter(self._step)
 
     def _step(self) -> None:
+        self._planned = False
+        self._pump()
+
+    def _pump(self) -> None:
         end = self._end
-        if not end.open:
-            return
-        if end.full:
-            end.on_room = self._step
-            written = self._written
-            self._actor.after(WRITE_STALL_US, lambda: self._stalled(written))
-            return
-        frame = self._take()
-        if frame is None:
-            self._idle = True
-            return
-        self._written += 1
-        end.send(frame)
-        self._loop.call_soon(self._step)
+        self._free_us = self._timeline.now_us + self._loop.round_us()
+        while end.open:
+            if end.full:
+                self._wait_for_room()
+                return
+            frame = self._take()
+            if frame is None:
+                return
+            self._written += 1
+            end.send(frame)
+            if not self._prompt and self._actor.rng.random() < INTERRUPTED:
+                self._plan()
+                return
+
+    def _wait_for_room(self) -> None:
+        self._planned = True
+        self._end.on_room = self._step
+        written = self._written
+        self._actor.after(WRITE_STALL_US, lambda: self._stalled(written))
 
     def _stalled(self, written: int) -> None:
         if self._written == written and self._end.full and self._end.open:

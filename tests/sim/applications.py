@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from random import Random
@@ -113,7 +113,7 @@ class Worker(Application):
     def _read(self, data: bytes) -> None:
         frame = app_pb2.SidecarFrame.FromString(data)
         if frame.HasField("lease"):
-            self._lease_until_ms = frame.lease.until_boottime_ms
+            self._prolong(frame.lease.until_boottime_ms)
         for assign in frame.assign:
             self._assign((assign.partition, assign.epoch))
         if frame.HasField("deliver"):
@@ -122,6 +122,17 @@ class Worker(Application):
             self._end_epoch((cancel.partition, cancel.epoch), cut=True)
         for revoke in frame.revoke:
             self._end_epoch((revoke.partition, revoke.epoch), cut=False)
+
+    def _prolong(self, lease_until_ms: int) -> None:
+        """What waited for a lease goes on, like what comes behind it."""
+        lapsed = self._lapsed()
+        self._lease_until_ms = lease_until_ms
+        if lapsed:
+            for epoch in list(self._epochs.values()):
+                self._run(epoch)
+
+    def _lapsed(self) -> bool:
+        return self.world.workers_check_lease and self.now_ms() >= self._lease_until_ms
 
     def _assign(self, row: Row) -> None:
         assert row not in self._epochs, f"{row} assigned twice"
@@ -152,11 +163,11 @@ class Worker(Application):
 
     def _run(self, epoch: Epoch) -> None:
         while epoch.waiting and not epoch.running:
+            if self._lapsed() and not epoch.cut:
+                break
             item_id, uid = epoch.waiting.popleft()
             if epoch.cut:
                 self._refuse(item_id, Reason.STALE_EPOCH)
-            elif self.world.workers_check_lease and self.now_ms() >= self._lease_until_ms:
-                self._refuse(item_id, Reason.LEASE_EXPIRED)
             else:
                 epoch.running = True
                 self.world.message_checks.executed(self.name, uid, epoch.row[1])
@@ -249,9 +260,9 @@ class Client(Application):
         timeout_ms: int,
         *,
         idempotent_share: float,
-        done: Callable[[bool], None] | None = None,
+        done: Sequence[Callable[[bool], None]] = (),
     ) -> bool:
-        """One frame; False if there is no stream, or if it takes nothing now."""
+        """One frame, and `done` is told of each; False if no stream takes it now."""
         end = self.end
         if end is None or not end.open or end.full:
             return False
@@ -261,7 +272,7 @@ class Client(Application):
             uid = f"{self.name}:{self._last_id}".encode()
             idempotent = self.rng.random() < idempotent_share
             self.world.message_checks.send(uid, target, idempotent=idempotent)
-            self._waiting[self._last_id] = uid, done
+            self._waiting[self._last_id] = uid, done[position] if done else None
             frame.id.append(self._last_id)
             frame.partition.append(target)
             frame.payload.append(uid)

@@ -18,14 +18,16 @@ class Clock:
         self.wall_offset_ms = wall_unix_ms
 
     def read_ms(self, now_us: int) -> int:
-        return self._read_us(now_us) // MS
+        passed_us = now_us - self._since_us
+        return (self._local_us + passed_us + passed_us * self.rate_ppm // MILLION) // MS
 
     def wall_unix_ms(self, now_us: int) -> int:
         return self.wall_offset_ms + now_us // MS
 
     def set_rate(self, now_us: int, rate_ppm: int) -> None:
         """Drift from here on; the reading does not jump."""
-        self._local_us = self._read_us(now_us)
+        passed_us = now_us - self._since_us
+        self._local_us += passed_us + passed_us * self.rate_ppm // MILLION
         self._since_us = now_us
         self.rate_ppm = rate_ppm
 
@@ -33,7 +35,3 @@ class Clock:
         """The machine was off: the clock counts from its start."""
         self._local_us = local_us
         self._since_us = now_us
-
-    def _read_us(self, now_us: int) -> int:
-        passed_us = now_us - self._since_us
-        return self._local_us + passed_us + passed_us * self.rate_ppm // MILLION

@@ -142,7 +142,7 @@ class FramesLink(Link):
         return bool(self._raft or self._session)
 
     def opened(self, end: End) -> None:
-        self.pump = Pump(self.process, self.process.loop, end, self._take)
+        self.pump = Pump(self.process.loop, end, self._take, prompt=True)
 
     def broken(self) -> None:
         self._raft.clear()
@@ -167,7 +167,7 @@ class ForwardLink(Link):
 
     def opened(self, end: End) -> None:
         process = self.process
-        self.pump = Pump(process, process.loop, end, self._take)
+        self.pump = Pump(process.loop, end, self._take, prompt=True)
         end.on_frame = self._results
         process.router.peer_up(self.member, process.now_ms())
         process.writers[Destination(PEER, self.member)] = self.pump.wake

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections import Counter, deque
 from collections.abc import Callable
+from functools import partial
 from random import Random
 from typing import TYPE_CHECKING, Any, Final
 
@@ -36,6 +37,7 @@ class End:
         self.process = process
         self.open = True
         self.peer = self
+        self.path = ("", "")
         self.on_frame: Callable[[Any], object] = _ignore
         self.on_closed: Callable[[], object] = _nothing
         self.on_room: Callable[[], object] | None = None
@@ -53,9 +55,10 @@ class End:
     def full(self) -> bool:
         return self._unread >= self._room
 
-    @property
-    def path(self) -> tuple[str, str]:
-        return self.process.machine.name, self.peer.process.machine.name
+    def meet(self, peer: End) -> None:
+        """Have the other end."""
+        self.peer = peer
+        self.path = self.process.machine.name, peer.process.machine.name
 
     def send(self, frame: Any) -> None:
         """Put a frame on its way."""
@@ -64,21 +67,21 @@ class End:
         if self._broken:
             return
         self._frames.append(frame)
-        self._last_us = max(self._last_us, network.timeline.now_us + network.latency_us(*self.path))
+        self._last_us = max(self._last_us, network.timeline.now_us + network.latency_us(self.path))
         network.timeline.at(self._last_us, self._arrive)
 
     def _arrive(self) -> None:
         if not self._frames:
             return
-        if self._held or self._network.blocked(*self.path):
+        if self._held or self._network.blocked(self.path):
             self._held += 1
             self._network.hold(self)
         elif not self.peer.open:
             self._lose()
-            self._closed_within(self._network.latency_us(*self.path))
+            self._closed_within(self._network.latency_us(self.path))
         else:
-            frame, peer = self._frames.popleft(), self.peer
-            peer.process.enter(lambda: peer.take(frame))
+            peer = self.peer
+            peer.process.enter(partial(peer.take, self._frames.popleft()))
 
     def let_go(self) -> None:
         """The cut has healed: what was held back arrives now."""
@@ -120,9 +123,9 @@ class End:
         if quietly:
             self._lose()
             self.peer._closed_within(network.keepalive_us())
-        elif network.rng.random() < 0.5 and not network.blocked(*self.path):
+        elif network.rng.random() < 0.5 and not network.blocked(self.path):
             self._lose()
-            self.peer._closed_within(network.latency_us(*self.path))
+            self.peer._closed_within(network.latency_us(self.path))
         else:
             self.send(_END)  # behind what is under way
             self.watch_silence()
@@ -165,7 +168,7 @@ class End:
     def _still_silent(self) -> None:
         self._watched = False
         network = self._network
-        if network.blocked(*self.path) or network.blocked(*self.peer.path):
+        if network.blocked(self.path) or network.blocked(self.peer.path):
             self.process.enter(self.give_up)
 
 
@@ -183,22 +186,22 @@ class Network:
     def __init__(self, timeline: Timeline, rng: Random, counts: Counter[str]) -> None:
         self.timeline = timeline
         self.rng = rng
+        self._random = rng.random
         self.counts = counts
         self.usual_us = rng.choice(LATENCIES_US)
         self._blocked: set[tuple[str, str]] = set()
         self._slow: dict[tuple[str, str], tuple[int, int]] = {}
         self._held: dict[End, None] = {}
 
-    def latency_us(self, source: str, target: str) -> int:
-        if source == target:
-            return self.rng.randint(*NEAR_US)
-        return self.rng.randint(*self._slow.get((source, target), self.usual_us))
+    def latency_us(self, path: tuple[str, str]) -> int:
+        low_us, high_us = self._slow.get(path, self.usual_us) if path[0] != path[1] else NEAR_US
+        return low_us + int(self._random() * (high_us - low_us))
 
     def keepalive_us(self) -> int:
         return self.rng.randint(*KEEPALIVE_US)
 
-    def blocked(self, source: str, target: str) -> bool:
-        return (source, target) in self._blocked
+    def blocked(self, path: tuple[str, str]) -> bool:
+        return path in self._blocked
 
     def hold(self, end: End) -> None:
         self._held[end] = None
@@ -265,13 +268,14 @@ class _Attempt:
             return
         room = network.rng.choice(ROOMS)
         ours, theirs = End(network, client, room), End(network, server, room)
-        ours.peer, theirs.peer = theirs, ours
+        ours.meet(theirs)
+        theirs.meet(ours)
         theirs.on_frame = lambda _handshake: self._arrived(server, theirs)
         ours.on_frame = self._answered
         ours.on_closed = self._timed_out
         self._end = ours
         ours.send("handshake")
-        if network.blocked(*ours.path) or network.blocked(*theirs.path):
+        if network.blocked(ours.path) or network.blocked(theirs.path):
             ours.watch_silence()
         timeline.after(CONNECT_TIMEOUT_US, lambda: client.enter(self._timed_out))
 

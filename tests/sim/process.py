@@ -309,7 +309,7 @@ class Process(Actor):
             self.settle()
 
         router.open_inbound(stream, origin)
-        self.writers[destination] = Pump(self, self.loop, end, take).wake
+        self.writers[destination] = Pump(self.loop, end, take, prompt=True).wake
         end.on_frame, end.on_closed = read, closed
 
     # -- applications
@@ -339,7 +339,7 @@ class Process(Actor):
             self.settle()
 
         router.open_client(stream)
-        self.writers[destination] = Pump(self, self.loop, end, take).wake
+        self.writers[destination] = Pump(self.loop, end, take, prompt=False).wake
         end.on_frame, end.on_closed = read, closed
         return True
 
@@ -373,7 +373,7 @@ class Process(Actor):
             self.settle()
 
         router.attach_worker(worker, name, credits_, each, self.now_ms())
-        self.writers[destination] = Pump(self, self.loop, end, take).wake
+        self.writers[destination] = Pump(self.loop, end, take, prompt=False).wake
         end.on_frame, end.on_closed = read, closed
         self.settle()
         return True

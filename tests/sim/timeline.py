@@ -6,8 +6,8 @@ seed alone.
 
 from __future__ import annotations
 
-import heapq
 from collections.abc import Callable
+from heapq import heappop, heappush
 from typing import Final
 
 MS: Final = 1_000
@@ -17,46 +17,46 @@ Action = Callable[[], object]
 
 
 class Timer:
-    """A planned event; `cancel` keeps it from happening."""
+    """A planned event that can be taken back."""
 
-    __slots__ = ("action",)
+    __slots__ = ("_action",)
 
     def __init__(self, action: Action) -> None:
-        self.action: Action | None = action
+        self._action: Action | None = action
+
+    def __call__(self) -> None:
+        if self._action is not None:
+            self._action()
 
     def cancel(self) -> None:
-        self.action = None
+        self._action = None
 
 
 class Timeline:
     """See the module's docstring."""
 
+    __slots__ = ("_planned", "_queue", "events", "now_us")
+
     def __init__(self) -> None:
         self.now_us = 0
         self.events = 0
-        self._queue: list[tuple[int, int, Timer]] = []
+        self._queue: list[tuple[int, int, Action]] = []
         self._planned = 0
 
-    def at(self, at_us: int, action: Action) -> Timer:
+    def at(self, at_us: int, action: Action) -> None:
         assert at_us >= self.now_us, "the past cannot be changed"
-        timer = Timer(action)
         self._planned += 1
-        heapq.heappush(self._queue, (at_us, self._planned, timer))
-        return timer
+        heappush(self._queue, (at_us, self._planned, action))
 
-    def after(self, delay_us: int, action: Action) -> Timer:
-        return self.at(self.now_us + delay_us, action)
+    def after(self, delay_us: int, action: Action) -> None:
+        self._planned += 1
+        heappush(self._queue, (self.now_us + delay_us, self._planned, action))
 
-    def run_until(self, end_us: int, done: Callable[[], bool] | None = None) -> None:
-        """Let everything up to `end_us` happen, or until `done` after an event."""
+    def run_until(self, end_us: int) -> None:
+        """Let everything up to `end_us` happen."""
         queue = self._queue
         while queue and queue[0][0] <= end_us:
-            self.now_us, _, timer = heapq.heappop(queue)
-            action = timer.action
-            if action is None:
-                continue
+            self.now_us, _, action = heappop(queue)
             self.events += 1
             action()
-            if done is not None and done():
-                return
         self.now_us = max(self.now_us, end_us)
