@@ -196,4 +196,6 @@ def _requeue_after_ms(
     if not look.exists or look.view is None:
         return STEP_MS
     joined = all(map(look.has_joined, range(look.want)))
-    return IDLE_MS if joined and not look.view.partitions.moving else UNSETTLED_MS
+    # The sidecars tell nobody when partitions begin to move: what has changed may go on changing.
+    settled = joined and not look.view.partitions.moving and status == look.status
+    return IDLE_MS if settled else UNSETTLED_MS

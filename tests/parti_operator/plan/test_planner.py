@@ -123,7 +123,9 @@ def test_an_override_goes_with_the_change_it_was_for() -> None:
 
 
 def test_when_to_look_again() -> None:
-    assert made().requeue_after_ms == IDLE_MS
+    fresh = made()
+    assert fresh.requeue_after_ms == UNSETTLED_MS  # something has just changed
+    assert made(status=fresh.status).requeue_after_ms == IDLE_MS
     assert made(members=[member(0), member(1), dead(2)]).requeue_after_ms == UNSETTLED_MS
     assert plan(counts(quiet(), moving=3), NOW_MS).requeue_after_ms == UNSETTLED_MS
     assert made(spec={"replicas": 5}).requeue_after_ms == STEP_MS
