@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
+from typing import cast
 
 from tests.process.chaos.diallers import dialler
 from tests.process.chaos.relay import Relay
@@ -119,5 +120,5 @@ class _Arrival(asyncio.Protocol):
         self._port = port
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._network.arrived(self._member, self._port, transport)
+        stream = cast("asyncio.Transport", transport)  # uvloop's is none by name
+        self._network.arrived(self._member, self._port, stream)

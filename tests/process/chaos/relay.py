@@ -6,6 +6,7 @@ import asyncio
 import socket
 import struct
 from collections.abc import Callable
+from typing import cast
 
 from tests.process.chaos.ways import END, Pipe, Way
 
@@ -63,15 +64,14 @@ class End(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        self._transport = stream = cast("asyncio.Transport", transport)  # uvloop's is none by name
         connection = transport.get_extra_info("socket")
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         if self.gone:  # given up while it was being dialled
             self.break_off()
             return
-        self._out.reads_from(transport)
-        self._into.writes_to(transport)
+        self._out.reads_from(stream)
+        self._into.writes_to(stream)
 
     def data_received(self, data: bytes) -> None:
         if not self.deaf:
