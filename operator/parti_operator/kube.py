@@ -30,6 +30,9 @@ KUBECONFIG_VARIABLE: Final = "KUBECONFIG"
 
 _APPLY = "application/apply-patch+yaml"
 _MERGE = "application/merge-patch+json"
+_CONFLICT: Final = 409
+_INVALID: Final = 422
+_ANOTHER_UID: Final = "metadata.uid: Invalid value"
 
 # verb, plural, HTTP status (0: no answer)
 RequestMeter = Callable[[str, str, int], None]
@@ -68,10 +71,8 @@ class Kube:
                     return items
                 query["_continue"] = following
 
-    async def apply(self, object_: Object, *, force: bool = True, subresource: str = "") -> Object:
+    async def apply(self, object_: Object, *, force: bool = True) -> Object:
         kind, path = _address(object_)
-        if subresource:
-            path += f"/{subresource}"
         return await self._request(
             "apply",
             kind,
@@ -83,9 +84,15 @@ class Kube:
         )
 
     async def merge(
-        self, kind: Kind, namespace: str, name: str, patch: Mapping[str, Any]
+        self,
+        kind: Kind,
+        namespace: str,
+        name: str,
+        patch: Mapping[str, Any],
+        *,
+        subresource: str = "",
     ) -> Object:
-        path = _path(kind, namespace, name)
+        path = _path(kind, namespace, name) + (f"/{subresource}" if subresource else "")
         return await self._request(
             "merge", kind, path, body=patch, content_type=_MERGE, field_manager=FIELD_MANAGER
         )
@@ -222,12 +229,13 @@ def _delete_options(uid: str) -> Object:
 def _refusal(error: ApiException) -> KubeError:
     reason, message = str(error.reason or ""), str(error.body or "")
     try:
-        status = json.loads(message)
-        reason = status.get("reason") or reason
-        message = status.get("message") or message
+        told = json.loads(message)
+        reason = told.get("reason") or reason
+        message = told.get("message") or message
     except (ValueError, AttributeError):
         message = message[:200]  # not the API server's words: a proxy in between
+    status = int(error.status or 0)
+    if status == _INVALID and _ANOTHER_UID in message:
+        status, reason = _CONFLICT, "Conflict"  # as it is answered for a uid that is gone
     wait_s = str((error.headers or {}).get("Retry-After", ""))
-    return KubeError(
-        int(error.status or 0), reason, message, int(wait_s) * 1000 if wait_s.isdigit() else 0
-    )
+    return KubeError(status, reason, message, int(wait_s) * 1000 if wait_s.isdigit() else 0)

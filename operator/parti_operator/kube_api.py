@@ -4,6 +4,8 @@ Objects are plain dicts as the API gives them. The adapter is `kube`; tests have
 Everybody who writes goes through this protocol, so the rules stand here:
 
 - children are written by server-side apply only; nothing is read, changed and written back;
+- a status is written by merge patch: server-side apply refuses what the CRD does not know, and an
+  operator that is newer than its CRD must still be able to record what it does;
 - a delete names the uid of what it means: a namesake that came later survives;
 - a call either gives its result, or raises `KubeError`; after an error without an answer (`status`
   0 or 5xx) it is unknown whether a write happened, so the next look decides.
@@ -105,12 +107,18 @@ class KubeApi(Protocol):
         """All objects of a kind, in one namespace or everywhere."""
         ...
 
-    async def apply(self, object_: Object, *, force: bool = True, subresource: str = "") -> Object:
+    async def apply(self, object_: Object, *, force: bool = True) -> Object:
         """Server-side apply; `metadata.uid` and `resourceVersion` are preconditions if given."""
         ...
 
     async def merge(
-        self, kind: Kind, namespace: str, name: str, patch: Mapping[str, Any]
+        self,
+        kind: Kind,
+        namespace: str,
+        name: str,
+        patch: Mapping[str, Any],
+        *,
+        subresource: str = "",
     ) -> Object:
         """JSON merge patch; `metadata.resourceVersion` is a precondition if given."""
         ...

@@ -43,8 +43,9 @@ def start(argv: Sequence[str], environ: Mapping[str, str]) -> int:
     except (ConfigError, FailpointError) as error:
         return _complain(str(error))
     set_up_logs(config.log_format, config.log_level, context={"pod": config.pod_name})
-    # kopf tells of every request it repeats; what matters is in our own lines.
     logging.getLogger("kopf").setLevel(logging.WARNING)
+    # An error for every request that it repeats, of every watch: `resync` tells it once.
+    logging.getLogger("kopf._cogs.clients").setLevel(logging.CRITICAL)
     for name, value in GRPC_ENVIRONMENT.items():
         os.environ.setdefault(name, value)
     return asyncio.run(_live(config, failpoints, environ))

@@ -22,9 +22,9 @@ from parti_operator.act import ActionFailedError, Actor
 from parti_operator.cache import ClusterKey
 from parti_operator.election import LeaseLostError
 from parti_operator.events import Recorder
-from parti_operator.kube_api import KubeApi, KubeError, Object
+from parti_operator.kube_api import PARTI_CLUSTER, KubeApi, KubeError, Object
 from parti_operator.metrics import ClusterReading, Metrics
-from parti_operator.names import API_VERSION, KIND, ConditionType, EventReason
+from parti_operator.names import ConditionType, EventReason
 from parti_operator.observe import Look, Observer
 from parti_operator.observed import Observed
 from parti_operator.plan.values import Occurrence, Plan
@@ -161,18 +161,30 @@ class Reconciler:
         if status == found or self._written.get(key) == _Written(status, found):
             return
         metadata = resource["metadata"]
-        identity = ("name", "namespace", "uid", "resourceVersion")
-        answer = await self._kube.apply(
-            {
-                "apiVersion": API_VERSION,
-                "kind": KIND,
-                "metadata": {name: metadata[name] for name in identity},
-                "status": dict(status),
-            },
+        precondition = {key: metadata[key] for key in ("uid", "resourceVersion")}
+        answer = await self._kube.merge(
+            PARTI_CLUSTER,
+            key.namespace,
+            key.name,
+            {"metadata": precondition, "status": _merge_patch(found, status)},
             subresource="status",
         )
         self._written[key] = _Written(status, answer.get("status") or {})
         self._observer.learn(answer)
+
+
+def _merge_patch(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str, Any]:
+    """What makes `after` of `before`, by RFC 7386."""
+    patch: dict[str, Any] = {key: None for key in before if key not in after}
+    for key, value in after.items():
+        known = before.get(key)
+        if isinstance(known, Mapping) and isinstance(value, Mapping):
+            inner = _merge_patch(known, value)
+            if inner:
+                patch[key] = inner
+        elif key not in before or value != known:
+            patch[key] = value
+    return patch
 
 
 def _reading(status: Mapping[str, Any], now_ms: int) -> ClusterReading:

@@ -65,7 +65,6 @@ class MemoryKube:
         self._version = itertools.count(1)
         self._uid = itertools.count(1)
         self._applied: dict[Place, Object] = {}
-        self._applied_status: dict[Place, Object] = {}
         self._caches: list[Cache] = []
         self._held: list[Callable[[], None]] | None = None
 
@@ -82,22 +81,28 @@ class MemoryKube:
             here = [each for place, each in every if namespace in (None, place[1])]
             return [deepcopy(each) for each in here if _matches(each, labels)]
 
-    async def apply(self, object_: Object, *, force: bool = True, subresource: str = "") -> Object:
+    async def apply(self, object_: Object, *, force: bool = True) -> Object:
         kind, namespace, name = _address(object_)
         async with self._call("apply", kind, namespace, name):
             self._check_kind(kind)
-            if subresource:
-                return self._apply_status(kind, object_)
             return self._apply(kind, object_, force=force)
 
     async def merge(
-        self, kind: Kind, namespace: str, name: str, patch: Mapping[str, Any]
+        self,
+        kind: Kind,
+        namespace: str,
+        name: str,
+        patch: Mapping[str, Any],
+        *,
+        subresource: str = "",
     ) -> Object:
         async with self._call("merge", kind, namespace, name):
             found = self._found(kind, namespace, name)
             self._check_identity(found, patch.get("metadata") or {})
-            merged = _merged(found, patch)
-            return self._store(kind, merged, found)
+            merged = _merged({"status": {}, **found}, patch)
+            if subresource:
+                merged = {**found, subresource: merged[subresource]}
+            return deepcopy(self._store(kind, merged, found))
 
     async def create(self, object_: Object) -> Object:
         kind, namespace, name = _address(object_)
@@ -176,7 +181,6 @@ class MemoryKube:
         place = (kind.plural, namespace, name)
         gone = self._objects[kind.plural].pop(place)
         self._applied.pop(place, None)
-        self._applied_status.pop(place, None)
         self._tell(kind, gone, "DELETED")
         for other in [each for kind in self._objects.values() for each in kind.values()]:
             owners = other["metadata"].get("ownerReferences") or ()
@@ -270,17 +274,6 @@ class MemoryKube:
             stored = self._store(kind, _overlaid(merged, wanted), found)
         self._applied[place] = _own(wanted)
         return deepcopy(stored)
-
-    def _apply_status(self, kind: Kind, object_: Object) -> Object:
-        _, namespace, name = _address(object_)
-        place = (kind.plural, namespace, name)
-        found = self._found(kind, namespace, name)
-        self._check_identity(found, object_["metadata"])
-        before = self._applied_status.get(place, {})
-        status = _without(deepcopy(found.get("status") or {}), _dropped(before, object_["status"]))
-        changed = {**found, "status": _overlaid(status, object_["status"])}
-        self._applied_status[place] = deepcopy(object_["status"])
-        return deepcopy(self._store(kind, changed, found))
 
     def _store(self, kind: Kind, object_: Object, found: Object) -> Object:
         """Write over `found`; a write that changes nothing is none."""

@@ -124,12 +124,12 @@ def _pod(**metadata: Any) -> dict[str, Any]:
 async def test_server_side_apply_by_name_with_or_without_force(tmp_path: Path) -> None:
     async with _connected(tmp_path) as (server, kube):
         await kube.apply(_pod())
-        await kube.apply(_pod(), force=False, subresource="status")
+        await kube.apply(_pod(), force=False)
     path = "/api/v1/namespaces/shop/pods/orders-0"
     manager = {"fieldManager": "parti-operator"}
     assert server.requests == [
         ("PATCH", path, {**manager, "force": "true"}, _pod()),
-        ("PATCH", f"{path}/status", {**manager, "force": "false"}, _pod()),
+        ("PATCH", path, {**manager, "force": "false"}, _pod()),
     ]
     assert server.types == ["application/apply-patch+yaml"] * 2
 
@@ -142,10 +142,12 @@ async def test_merge_create_and_replace(tmp_path: Path) -> None:
     }
     async with _connected(tmp_path) as (server, kube):
         await kube.merge(POD, "shop", "orders-0", {"metadata": {"annotations": {"a": None}}})
+        await kube.merge(POD, "shop", "orders-0", {"status": {}}, subresource="status")
         await kube.create(lease)
         await kube.replace(lease)
     leases = "/apis/coordination.k8s.io/v1/namespaces/shop/leases"
-    [merge, create, replace] = server.requests
+    [merge, status, create, replace] = server.requests
+    assert status[:2] == ("PATCH", "/api/v1/namespaces/shop/pods/orders-0/status")
     assert (merge[0], merge[3]) == ("PATCH", {"metadata": {"annotations": {"a": None}}})
     assert server.types[0] == "application/merge-patch+json"
     assert create[:2] == ("POST", leases)
@@ -205,6 +207,15 @@ async def test_refusals_as_the_api_words_them(
     )
     assert len(server.requests) == 1  # the queue tries again, not the library
     assert server.counted["get", "pods", status] == 1
+
+
+async def test_another_uid_is_a_conflict_however_it_is_worded(tmp_path: Path) -> None:
+    message = 'ConfigMap "c" is invalid: metadata.uid: Invalid value: "x": field is immutable'
+    async with _connected(tmp_path) as (server, kube):
+        server.answers = [(422, {"reason": "Invalid", "message": message})]
+        with pytest.raises(KubeError) as failure:
+            await kube.apply(_pod(uid="x"))
+    assert failure.value.is_conflict
 
 
 async def test_a_proxys_page_is_an_error_too(tmp_path: Path) -> None:
