@@ -103,10 +103,16 @@ def sidecar(ordinal: int, **changes: Any) -> SidecarSeen:
     return replace(whole, **changes)
 
 
-def blank(ordinal: int) -> SidecarSeen:
-    return sidecar(
-        ordinal, member_id=0, state=SidecarState.JOINING, cluster_id="", leader=0, commit_index=0
-    )
+def blank(ordinal: int, **changes: Any) -> SidecarSeen:
+    """A sidecar without state."""
+    nothing: dict[str, Any] = {
+        "member_id": 0,
+        "state": SidecarState.JOINING,
+        "cluster_id": "",
+        "leader": 0,
+        "commit_index": 0,
+    }
+    return sidecar(ordinal, **{**nothing, **changes})
 
 
 def observed(

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+
 from parti_operator.actions import Bootstrap
+from parti_operator.observed import SidecarSeen, SidecarState
 from parti_operator.plan.bootstrap import Bootstrapping, plan_bootstrap
 from tests.parti_operator.plan.looks import UID, blank, claim, look, pod, sidecar
 
@@ -38,6 +41,21 @@ def test_everybody_has_to_answer_and_to_be_blank() -> None:
     assert begin(pods=(pod(0), pod(1))).record is None
     assert begin(pods=(pod(0), pod(1), pod(2, deleting=True))).record is None
     assert not begin({"bootstrap": RECORD}, sidecars=incomplete).actions
+
+
+HAVE_STATE = {
+    "a cluster": blank(2, cluster_id=UID),
+    "a member whose table has not arrived": blank(2, member_id=7),
+    "a removed one": blank(2, state=SidecarState.REMOVED),
+    "a word from the future": blank(2, state=SidecarState.OTHER),
+}
+
+
+@pytest.mark.parametrize("said", HAVE_STATE.values(), ids=HAVE_STATE.keys())
+def test_who_may_have_state_is_not_blank(said: SidecarSeen) -> None:
+    made = begin({"bootstrap": RECORD}, sidecars=BLANK | {"orders-2": said})
+    assert not made.actions
+    assert begin(sidecars=BLANK | {"orders-2": said}).record is None
 
 
 def test_a_cluster_that_is_seen_is_recorded_and_never_begun_again() -> None:

@@ -93,6 +93,11 @@ def test_replicas_are_lowered_to_above_the_highest_member(
     assert made.replicas == replicas
 
 
+def test_a_member_without_a_place_in_the_set_is_removed_as_well() -> None:
+    made = plan_scaling(look(members=[member(0), member(1), dead(2)], count=2))
+    assert made.wanted == {102: REMOVE}
+
+
 def test_the_last_pods_end_after_their_members() -> None:
     made = down([member(0), member(1)], 2, count=4)
     assert made.status is not None
