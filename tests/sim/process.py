@@ -85,6 +85,7 @@ class Process(Actor):
         self._newest: dict[tuple[str, MemberId], End] = {}
         self._streams = 0
         self._workers = 0
+        self._links_held_at_ms = 0
         self._waiters: list[tuple[Callable[[], bool], Then]] = []
         if self.cluster_id:
             self._begin(resumed(self.storage, stored))
@@ -204,7 +205,7 @@ class Process(Actor):
         if effects.removed:
             self.fail(RemovedFromClusterError())
             return
-        self.links.hold_forwards(self.member.router.peers_wanted())
+        self._hold_links(self.now_ms())
         self._wake_writers()
         waiters, self._waiters = self._waiters, []
         for condition, then in waiters:
@@ -215,11 +216,16 @@ class Process(Actor):
         member = self.member
         if member is None or not self.alive:
             return
-        if member.collect_router_news(self.now_ms()):
+        now_ms = self.now_ms()
+        if member.collect_router_news(now_ms):
             self.touch()
-        if member.router.stats.parked_messages:
-            self.links.hold_forwards(member.router.peers_wanted())
+        if member.router.stats.parked_messages and now_ms != self._links_held_at_ms:
+            self._hold_links(now_ms)
         self._wake_writers()
+
+    def _hold_links(self, now_ms: int) -> None:
+        self._links_held_at_ms = now_ms
+        self.links.hold_forwards(self.router.peers_wanted())
 
     def _wake_writers(self) -> None:
         for destination in self.router.take_dirty():
