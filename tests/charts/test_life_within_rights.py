@@ -62,9 +62,8 @@ class _Guard:
         if call.verb == "evict":
             return [(group, f"{resource}/eviction", "create")]
         if call.verb != "apply":
-            return [(group, resource, _VERBS.get(call.verb, call.verb))]
-        if call.kind is PARTI_CLUSTER:  # the operator applies nothing of it but its status
-            return [(group, f"{resource}/status", "patch")]
+            what = f"{resource}/{call.subresource}" if call.subresource else resource
+            return [(group, what, _VERBS.get(call.verb, call.verb))]
         missing = self._rig.kube.find(call.kind, call.namespace, call.name) is None
         return [(group, resource, verb) for verb in ("patch", *(["create"] if missing else []))]
 

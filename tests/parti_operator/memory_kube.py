@@ -17,7 +17,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from copy import deepcopy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from parti_operator.cache import Cache
@@ -46,6 +46,7 @@ class Call:
     namespace: str
     name: str
     moment: str  # before, after
+    subresource: str = ""
 
 
 Rule = Callable[[Call], None]
@@ -96,7 +97,7 @@ class MemoryKube:
         *,
         subresource: str = "",
     ) -> Object:
-        async with self._call("merge", kind, namespace, name):
+        async with self._call("merge", kind, namespace, name, subresource):
             found = self._found(kind, namespace, name)
             self._check_identity(found, patch.get("metadata") or {})
             merged = _merged({"status": {}, **found}, patch)
@@ -236,9 +237,12 @@ class MemoryKube:
 
     # --- inside
 
-    def _call(self, verb: str, kind: Kind, namespace: str, name: str) -> _Passage:
+    def _call(
+        self, verb: str, kind: Kind, namespace: str, name: str, subresource: str = ""
+    ) -> _Passage:
         self.calls[verb, kind.plural] += 1
-        return _Passage(self.rules, Call(verb, kind, namespace, name, "before"), self._latency_ms)
+        call = Call(verb, kind, namespace, name, "before", subresource)
+        return _Passage(self.rules, call, self._latency_ms)
 
     def _found(self, kind: Kind, namespace: str, name: str) -> Object:
         self._check_kind(kind)
@@ -328,8 +332,7 @@ class _Passage:
     async def __aexit__(self, kind: type[BaseException] | None, *_: object) -> None:
         if kind is not None:
             return
-        call = self._call
-        after = Call(call.verb, call.kind, call.namespace, call.name, "after")
+        after = replace(self._call, moment="after")
         for rule in list(self._rules):
             rule(after)
 
