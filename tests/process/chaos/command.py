@@ -66,4 +66,5 @@ def _run(options: argparse.Namespace) -> Report:
 
 def _run_in(settings: Settings, folder: Path) -> Report:
     folder.mkdir(parents=True, exist_ok=True)
-    return uvloop.run(run(settings, folder))
+    report: Report = uvloop.run(run(settings, folder))
+    return report

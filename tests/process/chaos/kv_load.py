@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -18,7 +19,7 @@ from parti.kv import Entry
 from tests.lincheck.history import History, Recorder
 from tests.lincheck.steps import VARIOUS, Cas, CasRefused, Read, State, Various, Write
 
-KEYS: Final = 6  # in use at once
+KEYS: Final = 8  # in use at once
 OPERATIONS_PER_KEY: Final = 120
 TIMEOUT_S: Final = 10.0
 _ABSENT: Final = None
@@ -83,9 +84,9 @@ class KvProcess:
         self._chance = random.Random(seed)
         self._seen: dict[str, tuple[bytes | None, int]] = {}  # value and revision
 
-    async def run(self, pause_s: float, stopping: asyncio.Event) -> None:
-        """Do one thing after the other, with pauses of so much on average, until told to stop."""
-        while not stopping.is_set():
+    async def run(self, pause_s: float, is_over: Callable[[], bool]) -> None:
+        """Do one thing after the other, with pauses of so much on average."""
+        while not is_over():
             await self.act()
             await asyncio.sleep(pause_s * 2 * self._chance.random())
 

@@ -19,6 +19,7 @@ from tests.process.history import Outcome
 
 TICK_S: Final = 0.02
 CATCH_UP_S: Final = 0.2  # after a stall of this process no more than so much is made up for
+STALL_S: Final = 0.3
 IN_FLIGHT_MAX: Final = 4_096
 SETTLE_S: Final = 45.0
 BY_KEY_SHARE: Final = 0.3
@@ -127,6 +128,7 @@ class Load:
 
     def __init__(self, demand: Demand, seed: int) -> None:
         self.held_back = 0
+        self.stalls_ms = 0  # this process, and with it the network, stood still
         self._demand = demand
         self._chance = random.Random(seed)
         self._clients: dict[str, list[MessageClient]] = {}
@@ -151,6 +153,10 @@ class Load:
         clients = self._clients.pop(member)
         self._left += clients
         await asyncio.gather(*(client.close() for client in clients))
+
+    def has(self, member: str) -> bool:
+        """Whether it sends through this member's sidecar."""
+        return member in self._clients
 
     def start(self) -> None:
         """Begin to send."""
@@ -199,6 +205,8 @@ class Load:
         while True:
             await asyncio.sleep(TICK_S)
             now_s = loop.time()
+            if now_s - last_s > STALL_S:
+                self.stalls_ms += round((now_s - last_s) * 1000)
             due += self._demand.per_s * min(now_s - last_s, CATCH_UP_S)
             last_s = now_s
             clients = self._all()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import dataclass, field, fields
 from statistics import median
 from typing import Any, Final, Self
 
@@ -29,6 +29,7 @@ class Report:
     thawed: int = 0
     epochs: int = 0
     held_back: int = 0  # not sent, since a client had too much in flight
+    stalls_ms: int = 0  # the machine did not run the network and the load
     kv_operations: Counter[str] = field(default_factory=Counter)
     kv_keys: Counter[str] = field(default_factory=Counter)  # by the checker's verdict
     troubles: Counter[str] = field(default_factory=Counter)
@@ -60,7 +61,8 @@ class Report:
 
     def as_json(self) -> str:
         """Everything, with the sums that people look for first."""
-        document = {"operations": self.operations, "bad": self.bad, **asdict(self)}
+        counts = {each.name: getattr(self, each.name) for each in fields(self)}
+        document = {"operations": self.operations, "bad": self.bad, **counts}
         return json.dumps(document, indent=2) + "\n"
 
     @classmethod
@@ -97,6 +99,7 @@ class Report:
                 "finished late by a frozen worker": self.thawed,
                 "epochs": self.epochs,
                 "held back by a full client": self.held_back,
+                "ms in which load and network stood still": self.stalls_ms,
             }
         )
 

@@ -26,8 +26,8 @@ from tests.process.chaos.report import Report, outcome_names
 from tests.process.chaos.world import ChaosWorld, chaos_world
 from tests.process.recorder import boottime_ns
 
-KV_PROCESSES: Final = 2  # on each member
-KV_PAUSE_S: Final = 0.04
+KV_PROCESSES: Final = 4  # on each member
+KV_PAUSE_S: Final = 0.03
 KV_STATES_MAX: Final = 200_000  # configurations that are looked at for one key
 SERVED_S_MAX: Final = 60.0
 CLIENTS: Final = (False, True)  # on each member: one that keeps order, one that retries
@@ -68,6 +68,7 @@ class Run:
         await self._load.close()
         self._report.troubles.update({kind.value: n for kind, n in self._nemesis.done.items()})
         self._report.held_back = self._load.held_back
+        self._report.stalls_ms = self._load.stalls_ms
         _add_tally(self._report, self._judge.tally)
         return self._report
 
@@ -109,7 +110,9 @@ class Run:
         ):
             for number in range(KV_PROCESSES):
                 process = KvProcess(f"{member}.{number}", client, history, seed + number)
-                group.create_task(process.run(KV_PAUSE_S, stopping))
+                group.create_task(
+                    process.run(KV_PAUSE_S, lambda: stopping.is_set() or not self._load.has(member))
+                )
 
     async def _expect_served(self) -> None:
         """Every partition answers through every sidecar."""
