@@ -25,9 +25,12 @@ NOT_HEARD = -1
 def status_of(host: Host, version: str) -> admin_pb2.Status:
     """This member's own view; also before it belongs to a cluster."""
     status = admin_pb2.Status(version=version, state=host.state, protocol_version=PROTOCOL_VERSION)
+    if host.cluster_id:  # also of a member that was removed from it
+        status.cluster_id = host.cluster_id
+        status.incarnation = host.incarnation
+        status.member_id = host.me
     member = host.member
     if member is not None:
-        status.incarnation = host.incarnation
         _fill_identity(status, member)
         _fill_raft(status, member)
         _fill_partitions(status, member)
@@ -38,8 +41,6 @@ def status_of(host: Host, version: str) -> admin_pb2.Status:
 def _fill_identity(status: admin_pb2.Status, member: Member) -> None:
     table = member.table
     record = table.members.get(member.me)
-    status.cluster_id = table.cluster_id
-    status.member_id = member.me
     status.name = record.name if record is not None else ""
     status.session = record.session if record is not None else 0
     status.policy.CopyFrom(policy_message(table.policy))

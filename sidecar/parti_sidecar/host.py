@@ -65,6 +65,14 @@ class Host(Protocol):
         """The member's router; None as long as `member` is."""
 
     @property
+    def me(self) -> MemberId:
+        """This member's id, made with its disk."""
+
+    @property
+    def cluster_id(self) -> str:
+        """The cluster that the disk belongs to; empty before it does."""
+
+    @property
     def state(self) -> str:
         """Where this process stands: waiting, joining, ready, draining or removed."""
 

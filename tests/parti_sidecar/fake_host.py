@@ -167,6 +167,10 @@ class FakeHost:
         return self.addresses.get(member, "")
 
     @property
+    def cluster_id(self) -> str:
+        return self.table.cluster_id if self.table is not None else ""
+
+    @property
     def state(self) -> str:
         return "waiting" if self.member is None else "ready"
 

@@ -36,11 +36,12 @@ async def test_a_removed_member_waits_quietly_when_it_is_started_again(tmp_path:
     async with pods(tmp_path, "pod-0", "pod-1", "pod-2") as everybody:
         first, _, last = everybody
         await running_pods(everybody)
-        await remove(first, "pod-2")
+        member_id = await remove(first, "pod-2")
         assert await last.ended() == 0
         assert "this member was removed from its cluster" in last.log.read_text()
         last.start(*join_flags(everybody), "--cluster-id", "uid")
-        await last.wait_state("removed")
+        status = await last.wait_state("removed")
+        assert (status.cluster_id, status.member_id) == ("uid", member_id)
         code, (reason,) = last.probe("/readyz")
         assert code == 503
         assert "was removed from its cluster" in reason
