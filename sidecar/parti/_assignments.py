@@ -174,17 +174,18 @@ class Assignments:
 
     def deliver(self, frame: app_pb2.Deliver) -> None:
         """Put the messages of a frame into their lanes."""
-        count = len(frame.id)
-        keys = frame.key or (b"",) * count
-        payloads = frame.payload or (b"",) * count
-        timeouts = frame.timeout_ms or (0,) * count
-        partitions = frame.partition or (0,) * count
-        epochs = frame.epoch or (0,) * count
+        ids = frame.id[:]
+        count = len(ids)
+        keys = frame.key[:] or (b"",) * count
+        payloads = frame.payload[:] or (b"",) * count
+        timeouts = frame.timeout_ms[:] or (0,) * count
+        partitions = frame.partition[:] or (0,) * count
+        epochs = frame.epoch[:] or (0,) * count
         headers = parse_headers(frame) if frame.headers_at else None
         now_ms = boottime_ms()
         lane_of, schedule = self._lane_of, self._runners.schedule
         by_partition = self.by_partition
-        items = zip(frame.id, partitions, epochs, keys, payloads, timeouts, strict=True)
+        items = zip(ids, partitions, epochs, keys, payloads, timeouts, strict=True)
         for position, (message_id, partition, epoch, key, payload, timeout_ms) in enumerate(items):
             assignment = by_partition.get(partition)
             self._delivered_count += 1

@@ -121,6 +121,7 @@ class Runners:
         self._idle.clear()
 
     async def _run(self) -> None:
+        runner = asyncio.current_task()  # a slow question, so it is asked once
         while True:
             self._waking = False
             self._slice_until_ms = 0
@@ -128,6 +129,7 @@ class Runners:
                 lane = self._ready.popleft()
                 if self._ready:
                     self.wake()
+                lane.runner = runner
                 await self._run_lane(lane)
             if self._closed or len(self._idle) >= RUNNERS_IDLE_MAX:
                 return
@@ -137,7 +139,6 @@ class Runners:
 
     async def _run_lane(self, lane: Lane) -> None:
         """Run the messages of a lane until there are none, or no lease."""
-        lane.runner = asyncio.current_task()
         queue, assignment = lane.queue, lane.assignment
         handler, outbox = self._handler, assignment.outbox
         while queue:

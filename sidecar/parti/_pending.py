@@ -174,10 +174,10 @@ class Pending:
 
     def answer(self, frame: app_pb2.ResultFrame, now: float) -> list[tuple[Item, float]]:
         """Settle what the frame answers; return what is to be sent again, with its pause."""
-        ids = frame.id
+        ids = frame.id[:]
         count = len(ids)
-        epochs = frame.epoch or (0,) * count
-        payloads = frame.payload or (b"",) * count
+        epochs = frame.epoch[:] or (0,) * count
+        payloads = frame.payload[:] or (b"",) * count
         if len(epochs) != count or len(payloads) != count:
             raise UnknownOutcome("arrays of different length", Reason.MALFORMED_FRAME)
         failed = {error.position: error.detail for error in frame.errors}
@@ -319,14 +319,14 @@ def payload_too_large(size_bytes: int, pending: Pending) -> NotExecuted:
 
 
 def build_frame(items: list[Item], now: float) -> app_pb2.SendFrame:
-    """Write items as parallel arrays; an array that is the default throughout stays empty."""
+    """Write items, none of them due, as parallel arrays; one of defaults only stays empty."""
     by_key = any(item.key for item in items)
     frame = app_pb2.SendFrame(
         id=[item.id for item in items],
         partition=[item.partition for item in items],
         key=[item.key for item in items] if by_key else (),
         payload=[item.payload for item in items],
-        timeout_ms=[max(1, int((item.deadline - now) * 1000)) for item in items],
+        timeout_ms=[int((item.deadline - now) * 1000) or 1 for item in items],
     )
     for position, item in enumerate(items):
         if item.idempotent:

@@ -60,8 +60,9 @@ class Delivery:
             visit_ends = len(items) + QUANTUM
             room = min(QUANTUM, limits.frame_items_max - len(items))
             room_bytes -= self._admit_from(holding, worker, room, items, now_ms)
-            cut_short = worker.credits == 0 or len(items) == limits.frame_items_max
-            self._intake.make_ready(holding, first=cut_short and len(items) < visit_ends)
+            if holding.queue:
+                cut_short = worker.credits == 0 or len(items) == limits.frame_items_max
+                self._intake.make_ready(holding, first=cut_short and len(items) < visit_ends)
         return self._frame(worker, items, now_ms) if items else None
 
     def _admit_from(

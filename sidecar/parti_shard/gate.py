@@ -46,10 +46,14 @@ class Gate:
         )
 
     def admits(self, partition: PartitionId, epoch: Epoch, now_ms: int) -> bool:
-        table = self._core.table
+        """`live`, `mine`, owned and of this epoch; spelt out, since it is asked most of all."""
+        table, session = self._core.table, self.session
         return (
-            self.live(now_ms)
-            and self.mine(partition)
+            now_ms < self.live_until_ms
+            and session != NO_SESSION
+            and not self.stopped
+            and table.owner[partition] == self._core.me
+            and table.session[partition] == session
             and table.phase[partition] == OWNED
             and table.epoch[partition] == epoch
         )

@@ -204,12 +204,12 @@ class Intake:
 
     def _forget(self, item: Arrival) -> None:
         """Uncount an item that leaves its queue."""
-        timer = item.intake_timer
+        timer, stats = item.intake_timer, self._core.stats
         if timer is not None:
             del timer[item]
             item.intake_timer = None
-            self._core.stats.intake_messages -= 1
-            self._core.stats.intake_bytes -= item.size_bytes
+            stats.intake_messages -= 1
+            stats.intake_bytes -= item.size_bytes
 
     def pop(self, holding: Holding) -> Arrival:
         item = holding.queue.popleft()
