@@ -20,6 +20,7 @@ from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor
 from google.protobuf.message_factory import GetMessageClass
 
 from parti_shard.errors import Executed, Failure, PartiError, Reason
+from parti_sidecar.logs import event
 from parti_sidecar.rpc_meter import RpcMeter
 from parti_sidecar.status import INTERNAL_TEXT, abort
 from parti_sidecar.streams import decoded_or_stand_in, require_decoded
@@ -54,7 +55,7 @@ class RpcGuard:
         for task in late:
             task.cancel()
         if late:
-            log.error("rpc handlers did not end in time", extra={"handlers": len(late)})
+            event(log, "rpc handlers did not end in time", level=logging.ERROR, handlers=len(late))
             await asyncio.wait(late, timeout=limit_ms / 1000)
 
     def _method_handler(
@@ -96,10 +97,10 @@ class RpcGuard:
             except PartiError as error:
                 outcome = error.failure.reason.name
                 await abort(context, error.failure)
-            except Exception:
+            except Exception as bug:  # noqa: BLE001  # logged with its traceback
                 outcome = Reason.INTERNAL.name
                 self.meter.bugs += 1
-                log.exception("rpc handler failed", extra={"rpc": rpc})
+                event(log, "rpc handler failed", level=logging.ERROR, error=bug, rpc=rpc)
                 await abort(context, Failure(Reason.INTERNAL, Executed.UNKNOWN, INTERNAL_TEXT))
             finally:
                 self._running.discard(task)

@@ -24,6 +24,7 @@ from parti_shard.errors import Executed, Failure, MalformedFrameError, PartiErro
 from parti_shard.ids import MemberId
 from parti_sidecar.handshakes import LocalPeer
 from parti_sidecar.host import Host
+from parti_sidecar.logs import event
 from parti_sidecar.status import failure_of, failure_of_call
 from parti_sidecar.streams import StreamBrokenError, StreamWriter
 from parti_sidecar.transport import Purpose, open_channel
@@ -127,9 +128,13 @@ class SnapshotSender:
                 await self._attempt(key, message, data)
             except PartiError as error:
                 reason = error.failure.reason.name
-                log.warning(
+                event(
+                    log,
                     "snapshot transfer failed",
-                    extra={"to_member": self._to, "reason": reason, "error": str(error)},
+                    level=logging.WARNING,
+                    to_member=self._to,
+                    reason=reason,
+                    why=str(error),
                 )
                 await asyncio.sleep(_retry_s(self.attempts))
             else:

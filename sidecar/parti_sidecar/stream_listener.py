@@ -18,6 +18,7 @@ from parti_sidecar.framing import FrameKind
 from parti_sidecar.handshakes import accept_handshake
 from parti_sidecar.host import Host
 from parti_sidecar.inbound_streams import RPC_OF_KIND, InboundStream, open_inbound
+from parti_sidecar.logs import event
 from parti_sidecar.rpc_meter import RpcMeter
 from parti_sidecar.streams import FIRST_FRAME_MS, decoded
 from parti_sidecar.transport import MESSAGE_BYTES_MAX, listen_for_streams
@@ -135,7 +136,7 @@ class AcceptedStream:
             self._begin(self._kind)
         if not isinstance(error, PartiError):
             self._meter.bugs += 1
-            log.error("stream failed", extra={"rpc": self._rpc}, exc_info=error)
+            event(log, "stream failed", level=logging.ERROR, error=error, rpc=self._rpc)
         self._meter.finish(self._rpc, self._begun, _outcome(error))
 
     def _begin(self, kind: peer_pb2.StreamKind) -> None:
