@@ -27,13 +27,13 @@ def plan_policy(look: Look) -> SetPolicy | None:
 
 def plan_descriptions(look: Look) -> tuple[DescribeMember, ...]:
     """Of every member that its pod can be told of."""
-    described = (_describe(look, member) for member in look.staying)
+    described = (_describe(look, ordinal) for ordinal in range(look.want))
     return tuple(action for action in described if action is not None)
 
 
-def _describe(look: Look, member: MemberSeen) -> DescribeMember | None:
-    ordinal = look.ordinal(member)
-    if ordinal < 0:
+def _describe(look: Look, ordinal: int) -> DescribeMember | None:
+    member = look.member_at(ordinal)
+    if member is None:
         return None
     zone, capacity = _zone(look, member, ordinal), _capacity(look, member, ordinal)
     if (zone, capacity) == (member.zone, member.capacity):

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from parti_operator.plan.timestamps import as_text, elapsed_ms
+from parti_operator.plan.timestamps import as_text
 
 STALL_MS_MIN = 60_000
 _STALL_FACTOR = 3  # of the time in which at least one partition should have moved
@@ -27,9 +27,6 @@ class Progress:
 
     since: str
     last_progress: str
-
-    def stalled_ms(self, now_ms: int) -> int:
-        return elapsed_ms(self.last_progress, now_ms)
 
 
 def progress(

@@ -48,7 +48,7 @@ class Replacing:
 
 def plan_replacing(look: Look) -> Replacing:
     """One look for the lost."""
-    if not look.exists or look.view is None:
+    if look.view is None:
         return Replacing()
     lost = tuple(text for text in (_loss(look, o) for o in range(look.want)) if text)
     wanted = _former_selves(look)

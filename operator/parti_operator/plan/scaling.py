@@ -183,7 +183,7 @@ def _next_to_go(look: Look, *, skip: bool) -> MemberSeen | None:
 
 
 def _may_stop_voting(look: Look, member: MemberSeen) -> bool:
-    return member.role is Role.LEARNER or member.leader or look.rest_is_live_majority(member)
+    return member.leader or look.rest_is_live_majority(member)
 
 
 def _replicas_down(look: Look, *, skip: bool) -> int:
@@ -195,8 +195,7 @@ def _replicas_down(look: Look, *, skip: bool) -> int:
 
 def _is_struck_off(member: MemberSeen) -> bool:
     """Removed but for its partitions, which go elsewhere when its pod ends."""
-    voteless = member.role is Role.LEARNER and not member.leader
-    return voteless and member.intent is Intent.REMOVE
+    return member.role is Role.LEARNER and member.intent is Intent.REMOVE
 
 
 def _status(

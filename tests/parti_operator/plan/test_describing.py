@@ -60,6 +60,12 @@ def test_a_weight_is_that_of_the_ordinal() -> None:
     assert [(a.member_id, a.capacity) for a in plan_descriptions(seen)] == [(100, 200), (101, 200)]
 
 
+def test_a_member_without_a_pod_keeps_its_weight() -> None:
+    spec: dict[str, Any] = {"placement": {"weightLabel": "size"}}
+    members = [member(0), member(1), member(2, capacity=7)]
+    assert plan_descriptions(look(members=members, pods=(pod(0), pod(1)), spec=spec)) == ()
+
+
 LABELS = {
     "of the pod": ({"size": "300"}, {"size": "7"}, 300),
     "of the node": ({}, {"size": "50"}, 50),

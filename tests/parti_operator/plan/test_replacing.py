@@ -166,6 +166,14 @@ def test_people_are_told_of_a_node_that_is_only_silent() -> None:
     assert "out-of-service" in made.lost[0]
 
 
+def test_people_are_told_what_became_of_the_pod() -> None:
+    members = [member(0), member(1), dead(2)]
+    pending = replacing(*members, third=PENDING, nodes=None, status=lost_status(9))
+    assert "no node has its volume" in pending.lost[0]
+    away = look(members=members, pods=(pod(0), pod(1)), status=lost_status(9))
+    assert "no pod" in plan_replacing(away).lost[0]
+
+
 # --- former selves
 
 

@@ -174,6 +174,23 @@ def test_a_newer_revision_cures_what_the_former_broke() -> None:
     assert made.replace == EvictPod("orders-2", "pod-2")
 
 
+def test_a_broken_one_does_not_wait_for_another_broken_one() -> None:
+    """orders-2 is updated and not well; orders-1 may need the same cure."""
+    broken = member(1, ready=False, partitions_owned=0)
+    members = [member(0), broken, member(2, ready=False, partitions_owned=0)]
+    pods = {1: pod(1, revision=OLD, ready=False), 2: pod(2, ready=False)}
+    made = roll([0, 1], members, turn=2, pods=pods)
+    assert phase(made) == ("Restarting", "orders-1")
+    silent = [member(0), broken, dead(2)]
+    assert phase(roll([0, 1], silent, turn=2, pods=pods)) == ("Restarting", "orders-2")
+
+
+def test_a_broken_one_goes_first() -> None:
+    members = [member(0), dead(1), member(2)]
+    made = roll([0, 1, 2], members, pods={1: pod(1, revision=OLD, ready=False)})
+    assert phase(made) == ("Restarting", "orders-1")
+
+
 def test_no_other_pod_is_ending_meanwhile() -> None:
     members = [member(0), member(1), dead(2)]
     pods = {1: pod(1, deleting=True), 2: pod(2, revision=OLD, ready=False)}
@@ -217,6 +234,27 @@ def test_a_scale_down_goes_before_the_next_step() -> None:
     made = roll([0, 1, 2], members, turn=2, scaling_down=True)
     assert made.replace is None
     assert made.wanted == {}
+    made = roll([0, 1, 2], scaling_down=True)
+    assert phase(made) == ("Waiting", None)
+    assert made.wanted == {}
+
+
+def test_nobody_is_drained_when_nobody_else_can_receive() -> None:
+    cordoned = [member(0, intent=CORDON), member(1, intent=CORDON), member(2)]
+    made = roll([0, 1, 2], cordoned)
+    assert phase(made) == ("Waiting", None)
+    assert made.wanted == {}
+    ours = {"intents": [record(101, "cordon")]}
+    assert phase(roll([0, 1, 2], cordoned, status=ours)) == ("Draining", "orders-2")
+    theirs = {"intents": [record(101, "drain", before="cordon")]}
+    assert phase(roll([0, 1, 2], cordoned, status=theirs)) == ("Waiting", None)
+
+
+def test_it_says_what_kubernetes_says() -> None:
+    pods = {1: pod(1, ready=False, waiting_for="CrashLoopBackOff")}
+    made = roll([0, 2], pods=pods)
+    assert made.status is not None
+    assert made.status["reason"] == "waits for orders-1: CrashLoopBackOff"
 
 
 def test_before_there_is_a_cluster_outdated_pods_are_deleted() -> None:

@@ -44,7 +44,9 @@ def test_only_a_drained_member_is_removed_the_highest_first() -> None:
 
 def test_the_next_one_waits_until_the_former_is_out() -> None:
     members = [member(0), member(1), drained(2), drained(3), drained(4, intent=REMOVE)]
-    assert down(members, 2).wanted == {102: DRAIN, 103: DRAIN, 104: REMOVE}
+    made = down(members, 2)
+    assert made.wanted == {102: DRAIN, 103: DRAIN, 104: REMOVE}
+    assert made.replicas == 5
     members = [member(0), member(1, intent=REMOVE), drained(2)]
     assert down(members, 2).wanted == {102: DRAIN}
 
@@ -113,6 +115,11 @@ def test_nobody_is_drained_when_nobody_can_receive() -> None:
         assert "no remaining member" in made.status["reason"]
 
 
+def test_members_that_own_nothing_need_no_receiver() -> None:
+    made = down([member(0, ready=False), member(1, partitions_owned=0)], 1)
+    assert made.wanted == {101: REMOVE}
+
+
 def stalled_status(minutes: int) -> dict[str, Any]:
     scaling = {
         "phase": "Draining",
@@ -130,6 +137,8 @@ def test_a_drain_is_stalled_when_nothing_moved_for_a_while() -> None:
     fine = down(members, 1, status=stalled_status(0), annotations=skip)
     assert not fine.stalled
     assert fine.wanted == {101: DRAIN}
+    assert fine.status is not None
+    assert fine.status["reason"] == "20 partitions are to be moved"
     made = down(members, 1, status=stalled_status(10))
     assert made.stalled
     assert made.wanted == {101: DRAIN}
@@ -155,8 +164,33 @@ def test_an_overridden_pod_ends_only_without_a_vote() -> None:
     status["scaling"]["ordinals"] = [2]
     voting = [member(0), member(1), member(2, intent=REMOVE)]
     assert down(voting, 2, status=status, annotations=skip).replicas == 3
+    asked = [member(0), member(1), member(2, intent=DRAIN, role=Role.LEARNER)]
+    assert down(asked, 2, status=status, annotations=skip).replicas == 3
     struck = [member(0), member(1), member(2, intent=REMOVE, role=Role.LEARNER)]
     assert down(struck, 2, status=status, annotations=skip).replicas == 2
+
+
+def test_an_overridden_drain_is_a_drain_even_to_nobody() -> None:
+    skip = {names.SKIP_DRAIN_CHECK_ANNOTATION: "true"}
+    status = stalled_status(10)
+    status["scaling"] |= {"ordinals": [1, 2], "remaining": 40}
+    made = down([member(0, ready=False), member(1), member(2)], 1, status=status, annotations=skip)
+    assert made.wanted == {101: DRAIN, 102: REMOVE}
+
+
+def test_a_set_that_somebody_deleted_comes_back_for_all_its_members() -> None:
+    assert down([member(ordinal) for ordinal in range(5)], 2, stateful_set=None).replicas == 5
+
+
+def test_the_end_and_a_new_beginning_are_told() -> None:
+    ended = {"clusterID": UID, "scaling": {"phase": "ShrinkingStatefulSet", "ordinals": [3]}}
+    made = plan_scaling(look(status=ended))
+    assert [event.reason for event in made.events] == [EventReason.SCALED]
+    growing = {"clusterID": UID, "scaling": {"phase": "Joining", "ordinals": [4]}}
+    made = down([member(ordinal) for ordinal in range(5)], 2, status=growing)
+    assert [event.reason for event in made.events] == [EventReason.SCALING_DOWN]
+    again = {"clusterID": UID, "scaling": {"phase": "Draining", "ordinals": [2, 3, 4]}}
+    assert not down([member(ordinal) for ordinal in range(5)], 2, status=again).events
 
 
 # --- up

@@ -158,6 +158,19 @@ def test_kept_disks_with_another_number_of_partitions_are_told() -> None:
     assert conditions(status)["Degraded"] == ("True", "PartitionsDiffer")
 
 
+def test_a_roll_that_stands_still_is_told() -> None:
+    roll = {
+        "phase": "Waiting",
+        "revision": "revision-2",
+        "updated": 2,
+        "remaining": 0,
+        "lastProgress": ago(3_600_000),
+    }
+    pods = (pod(0), pod(1, ready=False), pod(2, revision="old"))
+    status = status_of(quiet(pods=pods, status={"clusterID": UID, "roll": roll}))
+    assert conditions(status)["Degraded"] == ("True", "RollStalled")
+
+
 # --- a spec that cannot be carried out
 
 
