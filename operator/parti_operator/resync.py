@@ -90,7 +90,7 @@ class Resync:
                 raise
         finally:
             missed = self._cache.end_listing(listing, objects)
-        if missed:
+        if missed and kind in self._told:  # the first listing tells what no watch could have
             self._missed(kind.plural, missed)
         self._judge(kind, missed)
         return objects is not None

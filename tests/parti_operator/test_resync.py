@@ -110,7 +110,7 @@ def test_later_ones_tell_what_vanished_and_count_it() -> None:
     async def script() -> None:
         await desk.resync.once()
         desk.news.clear()
-        desk.missed.clear()
+        assert desk.missed == {}
         desk.kube.remove(SERVICE, "shop", "a")
         await desk.resync.once()
         assert desk.services() == ["b"]
