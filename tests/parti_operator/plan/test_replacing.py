@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from parti_operator.actions import DeleteClaim, DeletePod
+from parti_operator.names import EventReason
 from parti_operator.observed import Intent, MemberSeen, NodeSeen, NodeState, Role, SidecarState
 from parti_operator.plan.look import Look
 from parti_operator.plan.replacing import Replacing, plan_replacing
@@ -15,6 +16,7 @@ from tests.parti_operator.plan.looks import (
     NOW_MS,
     UID,
     ago,
+    blank,
     claim,
     dead,
     look,
@@ -52,6 +54,20 @@ def test_a_removed_member_that_is_wanted_gets_a_new_disk() -> None:
     assert made.actions == FRESH
 
 
+def test_a_pod_that_is_joining_is_left() -> None:
+    states = {"orders-2": blank(2)}
+    assert not replacing(member(0), member(1), third={}, sidecars=states).actions
+
+
+def test_a_replacement_is_told_while_it_is_done() -> None:
+    states = {"orders-2": sidecar(2, state=SidecarState.REMOVED)}
+    made = replacing(member(0), member(1), third={}, sidecars=states)
+    assert [event.reason for event in made.events] == [EventReason.MEMBER_REPLACED]
+    claims = (claim(0), claim(1), claim(2, deleting=True))
+    over = {"third": {"deleting": True}, "sidecars": states, "claims": claims}
+    assert not replacing(member(0), member(1), **over).events
+
+
 def test_a_deleting_claim_is_not_deleted_again() -> None:
     states = {"orders-2": sidecar(2, state=SidecarState.REMOVED)}
     claims = (claim(0), claim(1), claim(2, deleting=True))
@@ -82,6 +98,9 @@ def test_damaged_state_is_replaced_while_the_rest_has_a_quorum() -> None:
     damaged = {"ready": False, "sidecar_exit_code": 3}
     assert replacing(member(0), member(1), dead(2), third=damaged).actions == FRESH
     assert not replacing(member(0), dead(1), dead(2), third=damaged).actions
+    alive = {"orders-0": sidecar(0), "orders-1": sidecar(1)}  # it did not answer us in time
+    members = [member(0), member(1), member(2)]
+    assert not replacing(*members, third=damaged, sidecars=alive).actions
     other = {"ready": False, "sidecar_exit_code": 1}
     assert not replacing(member(0), member(1), dead(2), third=other).actions
 
