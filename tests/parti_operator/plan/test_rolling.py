@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -9,7 +10,7 @@ import pytest
 from parti_operator import names
 from parti_operator.actions import DeletePod, EvictPod, TransferLeader
 from parti_operator.names import EventReason
-from parti_operator.observed import Intent, MemberSeen, PodSeen, Role
+from parti_operator.observed import Intent, MemberSeen, PodSeen, Role, StatefulSetSeen
 from parti_operator.plan.rolling import Rolling, plan_rolling
 from tests.parti_operator.plan.looks import UID, ago, dead, look, member, pod, record
 
@@ -124,7 +125,11 @@ def test_no_step_while_another_pod_is_not_well(
     pods = {1: pod(1, **of_pod)}
     made = roll([0, 2], present, turn=2, pods=pods)
     assert made.replace is None
-    assert phase(made)[0] == "Waiting"
+    assert phase(made) == ("Waiting", "orders-2")
+    assert made.wanted.get(102) is DRAIN  # it stays drained, nothing moves back and forth
+    made = roll([0, 2], present, pods=pods)
+    assert phase(made) == ("Waiting", None)
+    assert made.wanted == {}
 
 
 def test_an_updated_pod_is_awaited_with_its_drain_on() -> None:
@@ -163,7 +168,8 @@ def test_its_vote_must_be_dispensable() -> None:
     made = roll(
         [1, 2], [member(0), dead(1), useless], turn=2, pods={2: pod(2, revision=OLD, ready=False)}
     )
-    assert made.replace != EvictPod("orders-2", "pod-2")
+    assert made.replace is None
+    assert phase(made) == ("Waiting", "orders-2")
 
 
 def test_a_newer_revision_cures_what_the_former_broke() -> None:
@@ -181,7 +187,8 @@ def test_a_broken_one_does_not_wait_for_another_broken_one() -> None:
     pods = {1: pod(1, revision=OLD, ready=False), 2: pod(2, ready=False)}
     made = roll([0, 1], members, turn=2, pods=pods)
     assert phase(made) == ("Restarting", "orders-1")
-    silent = [member(0), broken, dead(2)]
+    learner = {"role": Role.LEARNER}
+    silent = [member(0), replace(broken, role=Role.LEARNER), dead(2, **learner)]
     assert phase(roll([0, 1], silent, turn=2, pods=pods)) == ("Restarting", "orders-2")
 
 
@@ -267,6 +274,34 @@ def test_without_a_leader_everything_is_held() -> None:
     made = roll([0, 1, 2], view=False, turn=2)
     assert made.replace is None
     assert made.status == {"phase": "Draining", "pod": "orders-2", "lastProgress": ago(0)}
+
+
+def test_while_the_newest_revision_is_not_known_everything_is_held() -> None:
+    unknown = StatefulSetSeen("set-uid", "9", 3, "", "1Gi")
+    members = [member(0), member(1, intent=CORDON), drained(2)]
+    for stateful_set in (unknown, None):
+        made = roll([0, 1, 2], members, turn=2, stateful_set=stateful_set)
+        assert made.replace is None
+        assert made.wanted == {101: CORDON, 102: DRAIN}
+        assert made.active
+    assert not roll([0, 1, 2], stateful_set=unknown).active
+
+
+def test_a_pod_that_is_away_keeps_its_turn() -> None:
+    members = [member(0), member(1), dead(2)]
+    seen = look(
+        members=members,
+        pods=(pod(0, revision=OLD), pod(1, revision=OLD)),
+        status={"clusterID": UID, "roll": {"phase": "Restarting", "pod": "orders-2"}},
+    )
+    made = plan_rolling(seen, scaling_down=False)
+    assert phase(made) == ("Restarting", "orders-2")
+    assert made.replace is None
+
+
+def test_a_pod_is_not_deleted_twice_before_there_is_a_cluster() -> None:
+    pods = {2: pod(2, revision=OLD, deleting=True)}
+    assert roll([], view=False, status={"clusterID": ""}, pods=pods).replace is None
 
 
 def stalled(minutes: int, **changes: Any) -> Rolling:
