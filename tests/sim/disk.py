@@ -62,7 +62,7 @@ class SimWriter:
             if tokens:
                 self._sync(tokens)
         self._closed = True
-        self._storage.close()
+        self._guard(self._storage.close)
 
     def _begin(self) -> None:
         if self._busy or self.failed or not self._queue:

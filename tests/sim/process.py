@@ -141,16 +141,26 @@ class Process(Actor):
 
         def finish() -> None:
             if self.alive:
-                if self.engine is not None:
-                    self.engine.stop()
+                if self._close():
+                    self.die()
                 else:
-                    self.storage.close()
-                self.die()
+                    self.machine.crash(power=True)
                 then()
 
         self.stopping = True
         self.after(DRAIN_US, finish)
         self._drain(lambda: self.after(10 * MS, finish))
+
+    def _close(self) -> bool:
+        """Write what is queued; False if the disk failed at the very end."""
+        if self.engine is not None:
+            self.engine.stop()
+            return self.writer is None or not self.writer.failed
+        try:
+            self.storage.close()
+        except StorageError:
+            return False
+        return True
 
     def _drain(self, then: Then) -> None:
         """Partitions first, then leadership, then the session: as the driver does."""
