@@ -14,6 +14,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -138,7 +139,8 @@ class Pipe:
         if self._sink.is_closing():
             return
         if data == END:
-            self._sink.write_eof()
+            with suppress(OSError):  # broken by the peer, of which the loop will tell
+                self._sink.write_eof()
         else:
             self._sink.write(data)
 
