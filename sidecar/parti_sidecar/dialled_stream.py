@@ -51,6 +51,7 @@ class DialledStream:
         self._owner = owner
         self._hello = hello
         self._stream: FrameStream | None = None
+        self._is_open = False  # the futures may be cancelled by those who wait for them
         self._accepted: asyncio.Future[None] = loop.create_future()
         self._over: asyncio.Future[None] = loop.create_future()
 
@@ -91,14 +92,16 @@ class DialledStream:
         stream.say(FrameKind.HELLO, self._hello.SerializeToString())
 
     def introduced(self, kind: FrameKind, body: bytes) -> None:
-        if kind is not FrameKind.ACCEPTED or body or self._accepted.done():
+        if kind is not FrameKind.ACCEPTED or body or self._is_open:
             raise MalformedFrameError(f"a frame {kind.name} out of turn")
         assert self._stream is not None
-        self._accepted.set_result(None)
+        self._is_open = True
+        if not self._accepted.done():
+            self._accepted.set_result(None)
         self._owner.opened(self._stream)
 
     def received(self, body: bytes) -> None:
-        if not self._accepted.done():
+        if not self._is_open:
             raise MalformedFrameError("a frame before the stream was accepted")
         self._owner.received(body)
 
@@ -106,7 +109,7 @@ class DialledStream:
         return self._owner.take()
 
     def ended(self, error: Exception) -> None:
-        if self._accepted.done():
+        if self._is_open:
             try:
                 self._owner.closed()
             except Exception as bug:  # noqa: BLE001  # `run` raises it

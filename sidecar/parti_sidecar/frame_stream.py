@@ -237,8 +237,7 @@ class FrameStream(asyncio.Protocol):
         self.say(FrameKind.END, detail_of(failure).SerializeToString())
         self._conclude(error)
         assert self._transport is not None
-        if self._transport.can_write_eof() and not self._transport.is_closing():
-            self._transport.write_eof()
+        self._transport.write_eof()
         self._arm_abort()
 
     def _conclude(self, error: Exception) -> None:

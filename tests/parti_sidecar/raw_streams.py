@@ -1,4 +1,4 @@
-"""The dialling side of a stream between members, byte by byte, for tests of the side that serves.
+"""A stream between members, byte by byte, for tests of the other side.
 
 It is written apart from the code that it tests: the layout of frames stands here a second time.
 """
@@ -30,13 +30,20 @@ def hello(handshake: peer_pb2.Handshake | None, kind: peer_pb2.StreamKind) -> by
 
 
 class RawStream:
-    """One connection to a port of streams."""
+    """One connection to a port of streams, or with `over` the other end of one."""
 
     def __init__(self, address: str) -> None:
         host, _, port = address.rpartition(":")
         self._host, self._port = host.strip("[]"), int(port)
         self._reader: asyncio.StreamReader
         self._writer: asyncio.StreamWriter
+
+    @classmethod
+    def over(cls, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> Self:
+        """Take a connection that was accepted."""
+        stream = cls("accepted:0")
+        stream._reader, stream._writer = reader, writer
+        return stream
 
     async def __aenter__(self) -> Self:
         self._reader, self._writer = await asyncio.open_connection(self._host, self._port)

@@ -253,6 +253,18 @@ async def test_a_ping_is_answered() -> None:
 
 
 @on_uvloop
+async def test_a_side_that_does_not_read_gets_no_heap_of_answers() -> None:
+    async with _raw() as (user, raw):
+        assert user.stream is not None
+        user.stream.pause_writing()
+        await raw.send(frame(PING), frame(DATA, b"x"))
+        await until(lambda: user.bodies, "the frame after the ping")
+        user.stream.resume_writing()
+        user.send(b"y")
+        assert await raw.read() == (DATA, b"y"), "no answer, neither at once nor later"
+
+
+@on_uvloop
 async def test_the_reason_of_this_side_is_told_and_arrives_in_spite_of_unread_bytes() -> None:
     async with _raw(bytes_max=10) as (user, raw):
         await raw.send(frame(DATA, b"good"), frame(DATA, bytes(3 << 20)))
@@ -317,6 +329,21 @@ async def test_a_user_may_refuse_a_frame_and_is_asked_no_more() -> None:
         await raw.send(frame(DATA, b"1"), frame(DATA, b"2"))
         assert (await raw.ends_with()).message == "not this one"
         assert user.failure.message == "not this one"
+
+
+@on_uvloop
+async def test_a_refusal_on_a_connection_that_is_gone_is_harmless() -> None:
+    async with _raw() as (user, raw):
+
+        def break_off(_body: bytes) -> None:
+            assert user.stream is not None
+            user.stream._transport.abort()  # type: ignore[union-attr]
+            raise MalformedFrameError("and nobody hears it")
+
+        user.on_frame = break_off
+        await raw.send(frame(DATA, b"1"))
+        await until(lambda: user.stream and user.stream.closed.done(), "the end")
+        assert user.failure.message == "and nobody hears it"
 
 
 @on_uvloop
