@@ -291,6 +291,7 @@ def _lacks(resource: Mapping[str, Any], pods: list[Document]) -> str:
     want, generation = resource["spec"]["replicas"], resource["metadata"]["generation"]
     status = resource.get("status", {})
     partitions = status.get("partitions", {})
+    owned = [member["partitions"] for member in status.get("members", [])]
     well = [pod for pod in pods if condition(pod, "Ready") == "True"]
     checks = {
         "a look at the spec": status.get("observedGeneration") == generation,
@@ -304,5 +305,6 @@ def _lacks(resource: Mapping[str, Any], pods: list[Document]) -> str:
         "a leader": bool(status.get("leader")),
         "owners": partitions.get("owned") == resource["spec"]["partitions"],
         "no moves": partitions.get("moving") == 0,
+        f"balance: {owned}": max(owned, default=0) - min(owned, default=0) <= 1,
     }
     return next((what for what, holds in checks.items() if not holds), "")
