@@ -1,20 +1,14 @@
-"""The operator's adapters and its process on a real API server.
+"""The operator's adapters on a real API server.
 
-What the in-memory API of the operator's tests claims is held against the real one here. The pods
-of the clusters made here never run: their image does not exist, and nothing here needs them.
+What the in-memory API of the operator's tests claims is held against the real one here.
 """
 
 from __future__ import annotations
 
 import asyncio
-import os
-import signal
-import subprocess
-import sys
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
-from pathlib import Path
+from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
@@ -36,51 +30,23 @@ from parti_operator.kube_api import (
 from parti_operator.resync import Resync
 from parti_operator.watching import Watches
 from tests.kube.clusters import Cluster
-from tests.kube.testbed.commands import TestbedError, wait_for
+from tests.kube.operator_objects import (
+    chart_operator_stopped,
+    config_map,
+    crd_served,
+    particluster,
+)
 from tests.kube.testbed.kubectl import Kubectl
 from tests.kube.testbed.layout import PAUSE_IMAGE
 
-ROOT = Path(__file__).parents[2]
-CRD = f"{names.PLURAL}.{names.GROUP}"
-CHART_NAMESPACE = "parti-system"
 READY_S = 30.0
-REPAIR_S = 5.0
-TEMPLATE = {"spec": {"containers": [{"name": "app", "image": "localhost/nothing:none"}]}}
-
-
-@pytest.fixture(scope="module", autouse=True)
-def crd(kubectl: Kubectl) -> Iterator[None]:
-    """The CRD; one that is there already stays."""
-    was_there = _exists(kubectl, "crd", CRD)
-    if not was_there:
-        kubectl("apply", "--server-side", "--filename", str(ROOT / "manifests" / "crd.yaml"))
-        wait_for(lambda: _exists(kubectl, CRD, "--all-namespaces"), READY_S, "the CRD")
-    yield
-    if not was_there:
-        kubectl("delete", "crd", CRD)
 
 
 @pytest.fixture(scope="module", autouse=True)
 def alone(kubectl: Kubectl) -> Iterator[None]:
-    """An operator that the chart has installed stands still meanwhile."""
-    chart = kubectl.within(CHART_NAMESPACE)
-    if not _exists(chart, "deployment", "parti-operator"):
+    """The CRD, and no operator that would look after what is made here."""
+    with crd_served(kubectl), chart_operator_stopped(kubectl):
         yield
-        return
-    replicas = chart.json("deployment", "parti-operator")["spec"]["replicas"]
-    chart("scale", "deployment", "parti-operator", "--replicas=0")
-    label = f"--selector={names.NAME_LABEL}=parti-operator"
-    wait_for(lambda: not chart.items("pods", label), 90, "the chart's operator to stand still")
-    yield
-    chart("scale", "deployment", "parti-operator", f"--replicas={replicas}")
-
-
-def _exists(kubectl: Kubectl, *what: str) -> bool:
-    try:
-        kubectl("get", *what)
-    except TestbedError:
-        return False
-    return True
 
 
 @asynccontextmanager
@@ -92,37 +58,15 @@ async def _connected(cluster: Cluster) -> AsyncIterator[Kube]:
         await kube.close()
 
 
-def _config_map(namespace: Kubectl, **data: str) -> Object:
-    return {
-        "apiVersion": "v1",
-        "kind": "ConfigMap",
-        "metadata": {
-            "name": "c",
-            "namespace": namespace.namespace,
-            "labels": {names.CLUSTER_LABEL: "orders"},
-        },
-        "data": data,
-    }
-
-
-def _particluster(namespace: Kubectl, **spec: Any) -> Object:
-    return {
-        "apiVersion": names.API_VERSION,
-        "kind": names.KIND,
-        "metadata": {"name": "orders", "namespace": namespace.namespace},
-        "spec": {"template": TEMPLATE, **spec},
-    }
-
-
 # --- what the in-memory API claims
 
 
 async def test_apply_makes_changes_and_takes_away(cluster: Cluster, namespace: Kubectl) -> None:
     async with _connected(cluster) as kube:
-        made = await kube.apply(_config_map(namespace, a="1", b="2"), force=False)
-        same = await kube.apply(_config_map(namespace, a="1", b="2"))
+        made = await kube.apply(config_map(namespace, a="1", b="2"), force=False)
+        same = await kube.apply(config_map(namespace, a="1", b="2"))
         assert same["metadata"]["resourceVersion"] == made["metadata"]["resourceVersion"]
-        changed = await kube.apply(_config_map(namespace, a="3"))
+        changed = await kube.apply(config_map(namespace, a="3"))
     assert changed["data"] == {"a": "3"}
     assert changed["metadata"]["uid"] == made["metadata"]["uid"]
 
@@ -130,14 +74,14 @@ async def test_apply_makes_changes_and_takes_away(cluster: Cluster, namespace: K
 async def test_what_others_made_is_not_taken_over_without_force(
     cluster: Cluster, namespace: Kubectl
 ) -> None:
-    namespace.apply(_config_map(namespace, a="theirs"))
+    namespace.apply(config_map(namespace, a="theirs"))
     async with _connected(cluster) as kube:
         with pytest.raises(KubeError) as refusal:
-            await kube.apply(_config_map(namespace, a="ours"), force=False)
+            await kube.apply(config_map(namespace, a="ours"), force=False)
         assert refusal.value.is_conflict
         found = await kube.get(CONFIG_MAP, namespace.namespace, "c")
         assert found["data"] == {"a": "theirs"}
-        taken = await kube.apply(_config_map(namespace, a="ours"))
+        taken = await kube.apply(config_map(namespace, a="ours"))
     assert taken["data"] == {"a": "ours"}
 
 
@@ -145,12 +89,12 @@ async def test_identity_and_version_are_preconditions_of_apply(
     cluster: Cluster, namespace: Kubectl
 ) -> None:
     async with _connected(cluster) as kube:
-        wanted = _config_map(namespace, a="1")
+        wanted = config_map(namespace, a="1")
         wanted["metadata"]["uid"] = "00000000-0000-0000-0000-000000000000"
         with pytest.raises(KubeError) as missing:
             await kube.apply(wanted)
         assert missing.value.is_conflict
-        made = await kube.apply(_config_map(namespace, a="1"))
+        made = await kube.apply(config_map(namespace, a="1"))
         with pytest.raises(KubeError) as namesake:
             await kube.apply(wanted)
         assert namesake.value.is_conflict
@@ -166,7 +110,7 @@ async def test_identity_and_version_are_preconditions_of_apply(
 
 async def test_merges_keep_their_preconditions(cluster: Cluster, namespace: Kubectl) -> None:
     async with _connected(cluster) as kube:
-        made = await kube.apply(_config_map(namespace, a="1"))
+        made = await kube.apply(config_map(namespace, a="1"))
         where = (CONFIG_MAP, namespace.namespace, "c")
         with pytest.raises(KubeError) as other:
             await kube.merge(*where, {"metadata": {"uid": "other"}, "data": {"a": "2"}})
@@ -183,7 +127,7 @@ async def test_merges_keep_their_preconditions(cluster: Cluster, namespace: Kube
 async def test_deletes_spare_namesakes(cluster: Cluster, namespace: Kubectl) -> None:
     where = (CONFIG_MAP, namespace.namespace, "c")
     async with _connected(cluster) as kube:
-        made = await kube.apply(_config_map(namespace, a="1"))
+        made = await kube.apply(config_map(namespace, a="1"))
         await kube.delete(*where, uid="00000000-0000-0000-0000-000000000000")
         await kube.get(*where)
         await kube.delete(*where, uid=made["metadata"]["uid"])
@@ -197,7 +141,7 @@ async def test_the_status_is_written_only_for_what_was_read(
     cluster: Cluster, namespace: Kubectl
 ) -> None:
     """What the CRD does not know is dropped: an operator may be newer than the CRD."""
-    namespace.apply(_particluster(namespace))
+    namespace.apply(particluster(namespace))
     where = (PARTI_CLUSTER, namespace.namespace, "orders")
     async with _connected(cluster) as kube:
 
@@ -363,22 +307,30 @@ async def _watching(
     cluster: Cluster, namespace: Kubectl, monkeypatch: pytest.MonkeyPatch
 ) -> AsyncIterator[_Watching]:
     monkeypatch.setenv("KUBECONFIG", str(cluster.kubeconfig))  # kopf reads it itself
+    before = _sockets()
     found = _Watching(cluster, namespace)
     await found.watches.start(lambda: None)
     try:
         yield found
     finally:
         await found.watches.stop()
+        await _until(lambda: _sockets() <= before, 5)  # TLS says good-bye after the close
+
+
+def _sockets() -> int:
+    """What the running loop listens to."""
+    selector: Any = vars(asyncio.get_running_loop())["_selector"]
+    return len(selector.get_map())
 
 
 async def test_watches_tell_of_labelled_objects(
     cluster: Cluster, namespace: Kubectl, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    namespace.apply(_config_map(namespace, a="before"))
+    namespace.apply(config_map(namespace, a="before"))
     async with _watching(cluster, namespace, monkeypatch) as seen:
         assert seen.watches.dead_watches() == 0
         await seen.until({"a": "before"})
-        namespace.apply(_config_map(namespace, a="changed"))
+        namespace.apply(config_map(namespace, a="changed"))
         await seen.until({"a": "changed"})
         namespace("label", "configmap", "c", f"{names.CLUSTER_LABEL}-")
         await seen.until()
@@ -396,7 +348,7 @@ async def test_watches_outlive_the_api_server(
     """What vanished meanwhile is told by no watch: that is what comparisons are for."""
     testbed = cluster.nodes()
     namespace.apply(
-        _config_map(namespace, a="1"), {**_config_map(namespace), "metadata": _d(namespace)}
+        config_map(namespace, a="1"), {**config_map(namespace), "metadata": _d(namespace)}
     )
     async with _watching(cluster, namespace, monkeypatch) as seen, _connected(cluster) as kube:
         await seen.until({"a": "1"}, {})
@@ -404,7 +356,7 @@ async def test_watches_outlive_the_api_server(
         await asyncio.sleep(5)
         await asyncio.to_thread(testbed.start_apiserver)
         namespace("delete", "configmap", "d")
-        namespace.apply(_config_map(namespace, a="2"))
+        namespace.apply(config_map(namespace, a="2"))
         await _until(lambda: {"a": "2"} in seen.data(), 30)
         assert seen.watches.dead_watches() == 0
         resync = Resync(
@@ -420,7 +372,7 @@ async def test_watches_outlive_the_api_server(
 
 
 def _d(namespace: Kubectl) -> Object:
-    return {**_config_map(namespace)["metadata"], "name": "d"}
+    return {**config_map(namespace)["metadata"], "name": "d"}
 
 
 async def test_a_watch_that_ended_is_noticed(
@@ -436,148 +388,3 @@ async def test_a_watch_that_ended_is_noticed(
         task.cancel()
         await asyncio.wait([task], timeout=10)
         assert seen.watches.dead_watches() == 1
-
-
-# --- the process
-
-
-@contextmanager
-def _operator(
-    cluster: Cluster, namespace: Kubectl, *flags: str, **environ: str
-) -> Iterator[subprocess.Popen[str]]:
-    """A process of the operator that looks after this namespace only."""
-    where = namespace.namespace
-    process = subprocess.Popen(
-        [
-            *(sys.executable, "-m", "parti_operator", "--namespaces", where, "--namespace", where),
-            *("--http-address", "127.0.0.1:0", "--log-format", "human", *flags),
-        ],
-        cwd=ROOT,
-        env={
-            **os.environ,
-            "PYTHONPATH": "operator:sidecar:proto",
-            "KUBECONFIG": str(cluster.kubeconfig),
-            **environ,
-        },
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    try:
-        yield process
-    finally:
-        process.kill()
-        _, said = process.communicate()
-        print(said)  # noqa: T201 - shown if the test fails
-
-
-def _children(namespace: Kubectl) -> set[str]:
-    kinds = "statefulsets,services,configmaps,poddisruptionbudgets"
-    found = namespace.items(kinds, f"--selector={names.CLUSTER_LABEL}=orders")
-    return {f"{each['kind']}/{each['metadata']['name']}" for each in found}
-
-
-ALL_CHILDREN = {
-    "StatefulSet/orders",
-    "Service/orders",
-    "Service/orders-peers",
-    "ConfigMap/orders-sidecar",
-    "PodDisruptionBudget/orders",
-}
-
-
-def test_children_are_made_and_repaired(cluster: Cluster, namespace: Kubectl) -> None:
-    with _operator(cluster, namespace):
-        namespace.apply(_particluster(namespace))
-        wait_for(lambda: _children(namespace) == ALL_CHILDREN, READY_S, "the children")
-        namespace("delete", "service/orders", "configmap/orders-sidecar")
-        wait_for(lambda: _children(namespace) == ALL_CHILDREN, REPAIR_S, "deleted children")
-        patch = '{"spec":{"replicas":9,"template":{"spec":{"terminationGracePeriodSeconds":1}}}}'
-        namespace("patch", "statefulset", "orders", "--patch", patch)
-
-        def is_repaired() -> bool:
-            spec = namespace.json("statefulset", "orders")["spec"]
-            grace_s = spec["template"]["spec"]["terminationGracePeriodSeconds"]
-            return bool(spec["replicas"] == 3 and grace_s > 1)
-
-        wait_for(is_repaired, REPAIR_S, "the edited child")
-        status = namespace.json(names.PLURAL, "orders")["status"]
-        assert status["phase"] in ("Pending", "Bootstrapping")
-        assert status["observedGeneration"] == 1
-
-
-def test_an_idle_cluster_is_not_written(cluster: Cluster, namespace: Kubectl) -> None:
-    """What the API server makes of our objects is not taken for an edit of somebody else."""
-    with _operator(cluster, namespace):
-        namespace.apply(_particluster(namespace))
-        wait_for(lambda: _children(namespace) == ALL_CHILDREN, READY_S, "the children")
-        before = _versions(namespace)
-        until = time.monotonic() + 8
-        wait_for(lambda: time.monotonic() > until, 10, "some passes")
-        assert _versions(namespace) == before
-
-
-def _versions(namespace: Kubectl) -> dict[str, str]:
-    """Of what nobody but the operator writes once it is made."""
-    found = namespace.items("services,configmaps", f"--selector={names.CLUSTER_LABEL}=orders")
-    return {each["metadata"]["name"]: each["metadata"]["resourceVersion"] for each in found} | {
-        "generation": str(namespace.json("statefulset", "orders")["metadata"]["generation"])
-    }
-
-
-def test_an_object_of_somebody_else_is_left_alone(cluster: Cluster, namespace: Kubectl) -> None:
-    foreign = _config_map(namespace, mine="yes")
-    foreign["metadata"] |= {"name": "orders-sidecar", "labels": {}}
-    namespace.apply(foreign)
-    with _operator(cluster, namespace):
-        namespace.apply(_particluster(namespace))
-
-        def is_told() -> bool:
-            found = namespace.json(names.PLURAL, "orders").get("status") or {}
-            conditions = {c["type"]: c for c in found.get("conditions", [])}
-            return bool(conditions.get("Degraded", {}).get("reason") == "NameConflict")
-
-        wait_for(is_told, READY_S, "the conflict to be told")
-        assert namespace.json("configmap", "orders-sidecar")["data"] == {"mine": "yes"}
-
-
-def test_it_leaves_as_asked_and_the_next_one_follows_at_once(
-    cluster: Cluster, namespace: Kubectl
-) -> None:
-    with _operator(cluster, namespace, "--pod-name", "first") as first:
-        wait_for(lambda: _holder(namespace).startswith("first"), READY_S, "the first to lead")
-        with _operator(cluster, namespace, "--pod-name", "second") as second:
-            first.send_signal(signal.SIGTERM)
-            assert first.wait(timeout=15) == 0
-            wait_for(lambda: _holder(namespace).startswith("second"), 8, "the second to follow")
-            second.send_signal(signal.SIGINT)
-            assert second.wait(timeout=15) == 0
-    assert _holder(namespace) == ""
-
-
-def test_a_holder_whose_lease_is_taken_ends(cluster: Cluster, namespace: Kubectl) -> None:
-    with _operator(cluster, namespace) as process:
-        wait_for(lambda: _holder(namespace) != "", READY_S, "a leader")
-        patch = '{"spec":{"holderIdentity":"somebody"}}'
-        namespace("patch", "lease", "parti-operator", "--type=merge", "--patch", patch)
-        assert process.wait(timeout=15) == 1
-
-
-def _holder(namespace: Kubectl) -> str:
-    try:
-        lease = namespace.json("lease", "parti-operator")
-    except TestbedError:
-        return ""
-    return str(lease["spec"].get("holderIdentity") or "")
-
-
-def test_a_failpoint_ends_the_process_and_the_next_one_goes_on(
-    cluster: Cluster, namespace: Kubectl
-) -> None:
-    namespace.apply(_particluster(namespace))
-    failpoint = {"PARTI_OPERATOR_FAILPOINT": "after:ApplyChild#2"}
-    with _operator(cluster, namespace, **failpoint) as process:
-        assert process.wait(timeout=60) == 86
-    assert len(_children(namespace)) == 2
-    with _operator(cluster, namespace):
-        wait_for(lambda: _children(namespace) == ALL_CHILDREN, READY_S + 20, "the children")
