@@ -20,10 +20,10 @@ from typing import Any
 
 import uvloop
 
-from tests.bench import group, idle, message_path, moves, yardstick
+from tests.bench import etcd, group, idle, kv, message_path, moves, yardstick
 from tests.bench.stats import Load, Loads, Spread, quantile
 
-PARTS = ("path", "group", "moves", "placement", "memory")
+PARTS = ("path", "group", "moves", "placement", "memory", "kv")
 WRITERS = ((1, 1), (64, 1), (512, 1), (64, 32))
 IN_FLIGHT = (1, 64, 512)
 
@@ -181,12 +181,42 @@ def measure_memory(report: Report) -> None:
         say(f"  {name}: {report.figures[name]}")
 
 
+def measure_kv(report: Report) -> None:
+    """(h): rounds of parti and etcd take turns."""
+    for _ in range(report.rounds):
+        peer = measure_etcd(report) if etcd.is_there() else {}
+        with kv.store_cluster() as addresses:
+            for at, address in (("leader", addresses.leader), ("follower", addresses.follower)):
+                for kind, call in (("put", kv.put), ("get", kv.get)):
+                    for count in IN_FLIGHT:
+                        load = uvloop.run(kv.measure(address, call, count, report.seconds))
+                        name = f"(h) {kind} through the {at}, {count} clients"
+                        report.load(name, load)
+                        if (kind, count) in peer:
+                            ratio = load.per_second / peer[kind, count].per_second
+                            report.ratios.setdefault(f"{name} / etcd", []).append(ratio)
+
+
+def measure_etcd(report: Report) -> dict[tuple[str, int], Load]:
+    """The same by etcd, whose clients ask its leader."""
+    with etcd.etcd_cluster() as endpoints:
+        return {
+            (kind, count): report.load(
+                f"(h) etcd {kind}, {count} clients",
+                etcd.measure(endpoints, kind, count, report.seconds),
+            )
+            for kind in ("put", "get")
+            for count in IN_FLIGHT
+        }
+
+
 MEASURES: dict[str, Callable[[Report], None]] = {
     "path": measure_path,
     "group": measure_group,
     "moves": measure_moves,
     "placement": measure_placement,
     "memory": measure_memory,
+    "kv": measure_kv,
 }
 
 
