@@ -215,6 +215,7 @@ class World:
         self.wait_whole()
         seconds = time.monotonic() - begun_s
         part = self._judged(begun_ns)
+        unsettled = self._new_unsettled()
         self._table.add(
             Row(
                 scenario=title,
@@ -230,11 +231,19 @@ class World:
         assert part.sent > 0, "nothing was sent"
         if graceful:
             assert not part.failed, f"{part.failed} of {part.sent} failed"
+            assert not unsettled, f"ended before all they had sent was settled: {unsettled}"
 
     def _judged(self, begun_ns: int) -> Part:
         ended_ns = boottime_ns()
         self._copy_settled(ended_ns)
         return self.notes.part(begun_ns, ended_ns)
+
+    def _new_unsettled(self) -> set[str]:
+        """Senders of pods that are gone, whose last messages nobody knows the outcome of."""
+        ended = self.notes.ended_at_once(map(self.notes.sender, self._running()))
+        new = ended - self._ended_at_once
+        self._ended_at_once |= new
+        return new
 
     def _running(self) -> list[str]:
         return [str(pod["metadata"]["name"]) for pod in self.pods()]
