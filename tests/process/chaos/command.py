@@ -10,8 +10,11 @@ from pathlib import Path
 
 import uvloop
 
+from tests.process.chaos.exactly_once import Figures, exactly_once
 from tests.process.chaos.report import Report
+from tests.process.chaos.rolling import rolling_restart
 from tests.process.chaos.run import Settings, run
+from tests.process.history import Outcome
 
 
 def main() -> None:
@@ -19,6 +22,9 @@ def main() -> None:
     options = _parser().parse_args()
     if options.verbose:
         logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
+    if options.exactly_once:
+        _run_exactly_once(options.exactly_once)
+        return
     if options.add:
         report = Report()
         for path in options.add:
@@ -46,25 +52,52 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--folder", type=Path, metavar="DIR", help="keep logs and notes here")
     parser.add_argument("--verbose", action="store_true", help="tell every trouble")
     parser.add_argument(
+        "--rolling", action="store_true", help="instead: a rolling restart under load"
+    )
+    parser.add_argument(
+        "--exactly-once",
+        type=int,
+        metavar="N",
+        help="instead: so many writes to the store whose answers are lost",
+    )
+    parser.add_argument(
         "--add", type=Path, nargs="+", metavar="FILE", help="run nothing: add reports up"
     )
     return parser
 
 
 def _run(options: argparse.Namespace) -> Report:
-    settings = Settings(
+    if options.folder:
+        options.folder.mkdir(parents=True, exist_ok=True)
+        return _run_in(options, options.folder)
+    with tempfile.TemporaryDirectory() as folder:
+        return _run_in(options, Path(folder))
+
+
+def _run_in(options: argparse.Namespace, folder: Path) -> Report:
+    report: Report
+    if options.rolling:
+        report = uvloop.run(
+            rolling_restart(folder, options.members, per_s=options.rate, seed=options.seed)
+        )
+        report.faults["request failed"] += (
+            report.messages.total() - report.messages[Outcome.ACKNOWLEDGED]
+        )
+    else:
+        report = uvloop.run(run(_settings(options), folder))
+    return report
+
+
+def _settings(options: argparse.Namespace) -> Settings:
+    return Settings(
         seed=options.seed,
         seconds=options.minutes * 60,
         members=options.members,
         per_s=options.rate,
     )
-    if options.folder:
-        return _run_in(settings, options.folder)
+
+
+def _run_exactly_once(writes: int) -> None:
     with tempfile.TemporaryDirectory() as folder:
-        return _run_in(settings, Path(folder))
-
-
-def _run_in(settings: Settings, folder: Path) -> Report:
-    folder.mkdir(parents=True, exist_ok=True)
-    report: Report = uvloop.run(run(settings, folder))
-    return report
+        figures: Figures = uvloop.run(exactly_once(Path(folder), writes))
+    sys.stdout.write(f"each applied exactly once: {figures}\n")

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass, field, fields
 from statistics import median
 from typing import Any, Final, Self
 
 from tests.process.chaos import pauses
-from tests.process.chaos.judge import FAULTS_TOLD_MAX, Fault
-from tests.process.history import Outcome
+from tests.process.chaos.judge import FAULTS_TOLD_MAX, Fault, Tally
 
 NOT_LINEARIZABLE: Final = "not-linearizable"
 _BAD: Final = tuple(fault.value for fault in Fault)
@@ -59,6 +59,25 @@ class Report:
                 setattr(self, each.name, getattr(self, each.name) + value)
         del self.told[FAULTS_TOLD_MAX:]
 
+    def add_tally(self, tally: Tally) -> None:
+        """Count what a judge has found."""
+        self.messages.update({kind.value: count for kind, count in tally.outcomes.items()})
+        self.reasons.update(tally.reasons)
+        self.executions += tally.stays
+        self.unknown_executed += tally.unknown_executed
+        self.thawed += tally.thawed
+        self.epochs += tally.epochs
+        self.faults.update({fault.value: count for fault, count in tally.faults.items()})
+        self.told += tally.told
+
+    def add_pauses(self, found: Iterable[tuple[int, float]]) -> None:
+        """Count pauses: of which partition, how long in ms."""
+        pauses_found = list(found)
+        counted = pauses.histogram(ms for _, ms in pauses_found)
+        self.pauses.update({str(bound): count for bound, count in counted.items()})
+        for partition, ms in pauses_found:
+            self.unavailable_ms[str(partition)] += round(ms)
+
     def as_json(self) -> str:
         """Everything, with the sums that people look for first."""
         counts = {each.name: getattr(self, each.name) for each in fields(self)}
@@ -86,7 +105,7 @@ class Report:
             ("histories of keys", _lines(self.kv_keys)),
             (f"{self.troubles.total()} troubles", _lines(self.troubles)),
             ("pauses of a partition", self._of_pauses()),
-            (f"{self.bad} violations", _lines({name: self.faults[name] for name in _BAD})),
+            (f"{self.bad} violations", _lines({**dict.fromkeys(_BAD, 0), **self.faults})),
             ("", [f"  {line}" for line in self.told]),
         ]
         return "\n".join(line for head, lines in sections for line in (head, *lines) if line)
@@ -118,8 +137,3 @@ class Report:
 
 def _lines(counted: Counter[str] | dict[str, int]) -> list[str]:
     return [f"  {count:>12,}  {name}" for name, count in counted.items()]
-
-
-def outcome_names(outcomes: Counter[Outcome]) -> Counter[str]:
-    """The same by plain names."""
-    return Counter({outcome.value: count for outcome, count in outcomes.items()})

@@ -17,12 +17,12 @@ from typing import Final
 import parti
 from tests.lincheck.history import History
 from tests.lincheck.judge import judge as judge_history
-from tests.process.chaos.judge import Judge, Tally, Window
+from tests.process.chaos.judge import Judge, Window
 from tests.process.chaos.kv_load import KvHistory, KvProcess
 from tests.process.chaos.load import Demand, Load
 from tests.process.chaos.nemesis import Nemesis
-from tests.process.chaos.pauses import histogram, pauses_ms
-from tests.process.chaos.report import Report, outcome_names
+from tests.process.chaos.pauses import pauses_ms
+from tests.process.chaos.report import Report
 from tests.process.chaos.world import ChaosWorld, chaos_world
 from tests.process.recorder import boottime_ns
 
@@ -69,7 +69,7 @@ class Run:
         self._report.troubles.update({kind.value: n for kind, n in self._nemesis.done.items()})
         self._report.held_back = self._load.held_back
         self._report.stalls_ms = self._load.stalls_ms
-        _add_tally(self._report, self._judge.tally)
+        self._report.add_tally(self._judge.tally)
         return self._report
 
     async def _joined(self, member: str) -> None:
@@ -130,11 +130,7 @@ class Run:
             stays, sent, boottime_ns(), self._world.ended_ns, tuple(self._world.freezes)
         )
         self._judge.judge(window)
-        pauses = pauses_ms(stays, self._settings.partitions, begun_ns, ended_ns)
-        counted = histogram(ms for _, ms in pauses)
-        self._report.pauses.update({str(bound): count for bound, count in counted.items()})
-        for partition, ms in pauses:
-            self._report.unavailable_ms[str(partition)] += round(ms)
+        self._report.add_pauses(pauses_ms(stays, self._settings.partitions, begun_ns, ended_ns))
 
     async def _judge_history(self, history: KvHistory) -> None:
         verdicts, stories = await asyncio.to_thread(judge_keys, history.history())
@@ -153,17 +149,6 @@ def judge_keys(history: History) -> tuple[Counter[str], list[str]]:
         if found.stuck is not None and found.verdict is found.verdict.NOT_LINEARIZABLE:
             stories.append(found.story())
     return verdicts, stories
-
-
-def _add_tally(report: Report, tally: Tally) -> None:
-    report.messages.update(outcome_names(tally.outcomes))
-    report.reasons.update(tally.reasons)
-    report.executions += tally.stays
-    report.unknown_executed += tally.unknown_executed
-    report.thawed += tally.thawed
-    report.epochs += tally.epochs
-    report.faults.update({fault.value: count for fault, count in tally.faults.items()})
-    report.told += tally.told
 
 
 async def run(settings: Settings, folder: Path) -> Report:
