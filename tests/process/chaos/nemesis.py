@@ -180,12 +180,13 @@ class Nemesis:
     # --- network ---
 
     async def _worsen(self, trouble: Trouble) -> None:
-        pairs, condition = self._pairs(trouble), _condition(trouble)
+        pairs, condition = self.pairs(trouble), condition_of(trouble)
         self._world.network.change(pairs, condition)
         await self._pause(trouble.for_ms)
         self._world.network.change(pairs, CLEAR)
 
-    def _pairs(self, trouble: Trouble) -> list[Pair]:
+    def pairs(self, trouble: Trouble) -> list[Pair]:
+        """The ways that a trouble of the network touches."""
         victim = self._victim(trouble)
         others = self._others(victim)
         other = others[trouble.other % len(others)]
@@ -225,7 +226,8 @@ class Nemesis:
         self._world.set_disk(victim, 0)
 
 
-def _condition(trouble: Trouble) -> Condition:
+def condition_of(trouble: Trouble) -> Condition:
+    """How it treats them."""
     match trouble.kind:
         case Kind.DELAY:
             return Condition(delay_ms=trouble.strength)
