@@ -8,8 +8,9 @@ from __future__ import annotations
 
 KEY_BYTES_MAX = 1 << 10
 VALUE_BYTES_MAX = 1 << 20
-STORE_BYTES_MAX = 128 << 20  # the default of what may be set
-STORE_BYTES_MAX_MAX = 192 << 20  # a snapshot with all of it still travels
+STORE_BYTES_MAX = 32 << 20  # the default of what may be set
+# A snapshot goes to the disk's queue (64 MiB) as one piece, and must fit beside what waits there.
+STORE_BYTES_MAX_MAX = 40 << 20
 RECORD_OVERHEAD_BYTES = 128  # what a key, a lock's ticket or a session costs beside its bytes
 
 BATCH_OPS_MAX = 1_024
