@@ -64,7 +64,7 @@ def test_a_replacement_is_told_while_it_is_done() -> None:
     made = replacing(member(0), member(1), third={}, sidecars=states)
     assert [event.reason for event in made.events] == [EventReason.MEMBER_REPLACED]
     claims = (claim(0), claim(1), claim(2, deleting=True))
-    over = {"third": {"deleting": True}, "sidecars": states, "claims": claims}
+    over: dict[str, Any] = {"third": {"deleting": True}, "sidecars": states, "claims": claims}
     assert not replacing(member(0), member(1), **over).events
 
 
