@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -26,7 +26,7 @@ class Row:
     scenario: str
     seconds: float
     sent: int = 0
-    failed: Mapping[str, int] = field(default_factory=dict)
+    failed: dict[str, int] = field(default_factory=dict)  # by reason
     longest_pause_ms: int = 0
     executions: int = 0
     double_owners: int = 0

@@ -221,7 +221,7 @@ class World:
                 scenario=title,
                 seconds=round(seconds, 1),
                 sent=part.sent,
-                failed=part.failed,
+                failed=dict(part.failed),
                 longest_pause_ms=part.pause_ms,
                 executions=part.executions,
                 double_owners=part.doubles,
