@@ -23,7 +23,7 @@ from parti_shard.dispatch import Dispatch
 from parti_shard.errors import Executed, Failure
 from parti_shard.gate import Gate
 from parti_shard.holdings import Holding, Stage
-from parti_shard.ids import NO_SESSION, MemberId, PartitionId, SessionId
+from parti_shard.ids import MemberId, PartitionId, SessionId
 from parti_shard.lanes import Lane
 from parti_shard.leadership import Leadership, OwnTag
 from parti_shard.lease import LeaseKeeper
@@ -35,6 +35,7 @@ from tests.sim.plan import Plan, make_plan
 from tests.sim.timeline import MS, S
 
 SEEDS_TO_CATCH: Final = 40
+FOR_EVER_MS: Final = 1 << 50
 
 LOST_LEADERS: Final = ("isolate leader", "split", "pause", "long pause")
 MOVES: Final = ("pin", "intent", "worker replaced", "slow path")
@@ -110,13 +111,13 @@ def _without_wait(original: Callable[..., None]) -> Callable[..., None]:
     return became_leader
 
 
-def _without_lease(original: Callable[..., bool]) -> Callable[..., bool]:
+def _without_lease(original: Callable[..., None]) -> Callable[..., None]:
     """The gate asks for a session, not for its lease."""
 
-    def live(self: Gate, now_ms: int) -> bool:
-        return self.session != NO_SESSION and not self.stopped
+    def set_lease(self: Gate, session: SessionId, *_ends: int) -> None:
+        original(self, session, FOR_EVER_MS, FOR_EVER_MS)
 
-    return live
+    return set_lease
 
 
 # -- ownership
@@ -229,7 +230,7 @@ SABOTAGES: Final[dict[str, Sabotage]] = {
     "a new leader does not wait": Sabotage(
         ((LeaseKeeper, "became_leader", _without_wait),), ("isolate leader", "split", "transfer")
     ),
-    "a gate without a lease": Sabotage(((Gate, "live", _without_lease),), LOST_LEADERS),
+    "a gate without a lease": Sabotage(((Gate, "set_lease", _without_lease),), LOST_LEADERS),
     "sessions expire early": Sabotage(
         ((lease, "keeper_term_ms", lambda _: lambda ttl_ms: ttl_ms // 2),),
         ("one-way cut", "long pause", "slow path"),
