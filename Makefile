@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test verify unit kube kube-up kube-down bench format proto clean
+.PHONY: help setup demo test verify unit kube scenarios kube-up kube-down bench format proto clean
 
 help: ## Show this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -40,7 +40,10 @@ unit: $(STAMP) ## All tests; those of real processes alone, for they measure tim
 	$(BIN)/python -m pytest -m process
 
 kube: $(STAMP) ## The tests that need Kubernetes: a cluster of three nodes on this machine, as root
-	$(BIN)/python -m pytest tests/kube
+	$(BIN)/python -m pytest tests/kube --ignore=tests/kube/scenarios
+
+scenarios: $(STAMP) ## parti on Kubernetes under load, one trouble after the other: 15 min, not yet part of test
+	$(BIN)/python -m pytest tests/kube/scenarios
 
 kube-up: $(STAMP) ## A Kubernetes of three nodes on this machine, to work with by hand, as root
 	$(BIN)/python -m tests.kube.by_hand up

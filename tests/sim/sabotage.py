@@ -15,7 +15,6 @@ from typing import Any, Final
 
 from parti_raft.replica import Replica
 from parti_raft.replica_values import PersistJob
-from parti_raft.types import HardState, Message
 from parti_shard import dispatch, lease, table
 from parti_shard.commands import Grant, Outcome
 from parti_shard.coordinator import Coordinator
@@ -48,7 +47,6 @@ class Sabotage:
     patches: tuple[tuple[Any, str, Callable[[Any], Any]], ...]
     troubles: tuple[str, ...]
     clock_error_ppm: int | None = None
-    first_seed: int = 1  # where the search begins, for what shows rarely
 
     def plan(self, seed: int) -> Plan:
         plan = replace(
@@ -202,16 +200,6 @@ def _answered_early(original: Callable[..., None]) -> Callable[..., None]:
     return submit
 
 
-def _forgotten_commit(original: Callable[..., None]) -> Callable[..., None]:
-    """Entries reach the disk without the commit index that was known when they came."""
-
-    def persist_nothing(self: Replica, state: HardState | None, responses: list[Message]) -> None:
-        original(self, state, responses)
-        self._unwritten = None
-
-    return persist_nothing
-
-
 def _restless(original: Callable[..., None]) -> Callable[..., None]:
     """What a leader could not propose is decided anew within the same turn."""
 
@@ -246,11 +234,6 @@ SABOTAGES: Final[dict[str, Sabotage]] = {
     ),
     "everything is sent again": Sabotage(
         ((Dispatch, "settle_unknown", _sent_again),), ("reset streams", "kill")
-    ),
-    "a commit index left out of the disk": Sabotage(
-        ((Replica, "_persist_nothing", _forgotten_commit),),
-        ("power cut", "failed sync", "one-way cut", "lost disk", "join", "slow disk"),
-        first_seed=45,
     ),
     "refused proposals repeated at once": Sabotage(
         ((Leadership, "not_applied", _restless),), ("transfer", "pin", "worker replaced")

@@ -46,7 +46,7 @@ def test_nothing_is_violated(seed: int) -> None:
 @pytest.mark.parametrize("name", SABOTAGES)
 def test_a_guard_taken_away_is_noticed(name: str) -> None:
     sabotage = SABOTAGES[name]
-    seeds = range(sabotage.first_seed, sabotage.first_seed + SEEDS_TO_CATCH)
+    seeds = range(1, 1 + SEEDS_TO_CATCH)
     with sabotage.at_work():
         caught = any(run_plan(sabotage.plan(seed)).error for seed in seeds)
     assert caught, f"{SEEDS_TO_CATCH} seeds see nothing wrong with {name}"
