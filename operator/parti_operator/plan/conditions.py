@@ -119,10 +119,19 @@ def _progressing(look: Look, found: Findings) -> Judgement:
         return Judgement(kind, _TRUE, "Scaling", str(found.scaling.status["reason"]))
     if found.rolling.status is not None:
         return Judgement(kind, _TRUE, "RollingUpdate", str(found.rolling.status["reason"]))
+    if found.writing or _is_unread(look):
+        text = "the children follow the spec; what the pods have to do is not known yet"
+        return Judgement(kind, _TRUE, "Applying", text)
     missing = [look.pod_name(o) for o in range(look.want) if not look.has_joined(o)]
     if missing:
         return Judgement(kind, _TRUE, "MembersMissing", f"waits for {', '.join(missing)}")
     return Judgement(kind, _FALSE, "Stable", "nothing is to be done")
+
+
+def _is_unread(look: Look) -> bool:
+    """Its controller has not looked at the newest template: a roll may be due."""
+    stateful_set = look.observed.stateful_set
+    return stateful_set is not None and not stateful_set.update_revision
 
 
 def _degraded(look: Look, found: Findings) -> Judgement:

@@ -25,6 +25,7 @@ class Findings:
     rolling: Rolling
     replacing: Replacing
     asked: tuple[Asked, ...]
+    writing: bool = False  # children differ from what the spec asks for
 
     @property
     def refused(self) -> tuple[str, str] | None:

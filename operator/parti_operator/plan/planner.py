@@ -115,7 +115,7 @@ def _act(look: Look, found: Findings) -> Plan:
         *plan_claims(look),
         *_clear_override(look, found),
     )
-    found = replace(found, asked=intents.records)
+    found = replace(found, asked=intents.records, writing=bool(children))
     allowed = _until_live_is_needed(look, actions)
     status = status_of(look, found)
     return Plan(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -97,6 +98,16 @@ def test_a_roll_may_lack_one_pod() -> None:
 def test_a_member_that_is_awaited_is_progress() -> None:
     status = status_of(quiet(members=[member(0), member(1), member(2, caught_up=False)]))
     assert conditions(status)["Progressing"] == ("True", "MembersMissing")
+
+
+def test_a_template_that_is_being_written_is_progress() -> None:
+    seen = quiet()
+    pods = {**seen.cluster.template, "metadata": {"annotations": {"another": "one"}}}
+    changed = replace(seen, cluster=replace(seen.cluster, template=pods))
+    assert conditions(status_of(changed))["Progressing"] == ("True", "Applying")
+    assert seen.stateful_set is not None
+    unread = replace(seen.stateful_set, update_revision="")
+    assert conditions(status_of(replace(seen, stateful_set=unread)))["Progressing"][0] == "True"
 
 
 def test_the_members_are_kept_while_nobody_leads() -> None:
