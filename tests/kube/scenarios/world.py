@@ -87,7 +87,7 @@ class World:
     @contextmanager
     def frozen(self, node: Node) -> Iterator[None]:
         """A node stands still for the block, and its workers with it."""
-        self._copy(self._running()[0])
+        self._copy()
         workers = [
             self.notes.worker(pod) for pod in self._running() if self.node_of(pod) == node.name
         ]
@@ -248,16 +248,22 @@ class World:
     def _running(self) -> list[str]:
         return [str(pod["metadata"]["name"]) for pod in self.pods()]
 
-    def _copy(self, pod: str) -> None:
-        """Through a pod that runs."""
-        self.notes.fetch(self.kubectl, pod)
+    def _copy(self) -> None:
+        """Through any pod: all see one folder, and a pod may be on a node that just came back."""
+        failure = TestbedError("there is no pod to read the notes through")
+        for pod in self._running():
+            try:
+                return self.notes.fetch(self.kubectl, pod)
+            except TestbedError as error:
+                failure = error
+        raise failure
 
     def _copy_settled(self, until_ns: int) -> None:
         """Copy until every load that runs has noted what became of all it sent until then."""
         pods = self._running()
 
         def unsettled() -> list[str]:
-            self._copy(pods[0])
+            self._copy()
             senders = {pod: self.notes.sender(pod) for pod in pods}
             return [
                 f"{pod}: {sender}"
