@@ -68,6 +68,7 @@ class MemberSettings:
     router: RouterLimits = field(default_factory=RouterLimits)
     replica: ReplicaLimits = field(default_factory=ReplicaLimits)
     available_for_ms: int = 0  # mode Available: admit so long after the lease; gives up G1
+    removal_grace_ms: int = 0  # being removed, go on as an origin for so long
     store_bytes_max: int = STORE_BYTES_MAX  # what the key-value store may hold, if it leads
 
 
@@ -90,7 +91,9 @@ class Member:
         machine = ClusterMachine(self.table, self.store, nonce)
         self.replica = Replica(me, machine, settings.replica, restored, random_timeout)
         self.router = Router(me, self.table, settings.router)
-        self.session = OwnSession(me, settings.profile, nonce)
+        self.session = OwnSession(
+            me, settings.profile, nonce, removal_grace_ms=settings.removal_grace_ms
+        )
         self.leadership = Leadership(self.table, self.replica, self._say, wall_unix_ms)
         self.kv = KvAccess(
             me,

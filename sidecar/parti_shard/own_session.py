@@ -4,6 +4,10 @@ It follows its own table and says at most one thing to the leader per turn. Ever
 repeated until the table or an answer shows that it was heard, so nothing here depends on a message
 arriving. Invariant: before another session is asked for, the lease of the last one is given up
 (`LeaseHolder.open(NO_SESSION)`), so the gate is shut when the table ends that session.
+
+A member that shall be removed and owns nothing any more goes on as an origin for its application,
+for `removal_grace_ms`, or until whoever stops it has it closed: the leader takes nobody out of the
+cluster whose session is open.
 """
 
 from __future__ import annotations
@@ -38,12 +42,16 @@ class Profile:
 class OwnSession:
     """See the module's docstring."""
 
-    def __init__(self, me: MemberId, profile: Profile, nonce: int) -> None:
+    def __init__(
+        self, me: MemberId, profile: Profile, nonce: int, *, removal_grace_ms: int = 0
+    ) -> None:
         self.me = me
         self.holder = LeaseHolder(LeaseTimes())
         self.draining = False
         self.refused = 0
         self._profile = profile
+        self._removal_grace_ms = removal_grace_ms
+        self._spared_until_ms: int | None = None  # while it shall be removed and owns nothing
         self._nonce = nonce  # of the session that is wanted or open; the next one takes the next
         self._closing = False
         self._given_up = NO_SESSION  # over for this member, whatever the table still says
@@ -128,7 +136,7 @@ class OwnSession:
         record = table.members.get(self.me)
         if record is None:
             return None
-        leaving = record.intent is Intent.REMOVE and self.me not in table.owner
+        leaving = self._shall_leave(table, now_ms)
         if self.session != NO_SESSION and (self._closing or leaving):
             self._give_up()
         if self._given_up != NO_SESSION:
@@ -148,6 +156,18 @@ class OwnSession:
             or self._said != (worker_ready, self.draining)
             or self.holder.renewal_due(now_ms)
         )
+
+    def _shall_leave(self, table: Table, now_ms: int) -> bool:
+        """Whether removal has come so far that only this session holds it up, and is due.
+
+        A member that is told to stop closes its session itself when its application is gone.
+        """
+        if table.members[self.me].intent is not Intent.REMOVE or self.me in table.owner:
+            self._spared_until_ms = None
+            return False
+        if self._spared_until_ms is None:
+            self._spared_until_ms = now_ms + self._removal_grace_ms
+        return now_ms >= self._spared_until_ms and not self.draining
 
     def _give_up(self) -> None:
         """Use the session no more, whatever the table still says, and have it closed: a grant

@@ -76,5 +76,6 @@ def member_settings(config: SidecarConfig, advertised: str) -> MemberSettings:
             snapshot_every_bytes=config.snapshot_every_bytes,
         ),
         available_for_ms=config.available_for_ms if config.mode is Mode.AVAILABLE else 0,
+        removal_grace_ms=config.removal_grace_ms,
         store_bytes_max=config.kv_bytes_max,
     )

@@ -129,6 +129,12 @@ class SidecarConfig:
         "when this member was removed: empty the data directory at the next start and join anew",
         default=False,
     )
+    removal_grace_ms: int = _ms(
+        0,
+        "being removed, and owning nothing any more: go on sending for the application for so "
+        "long, so that it can be stopped first",
+        minimum=0,
+    )
     zone: str = _setting(LABEL, "failure domain; voters are spread over zones", default="")
     capacity: int = _setting(
         CAPACITY, "share of partitions compared with other members", default=100

@@ -43,9 +43,11 @@ class Bench:
     )
     now_ms: int = 50_000
     ready: bool = True
+    removal_grace_ms: int = 0
 
     def __post_init__(self) -> None:
-        self.own = OwnSession(ME, Profile("me", "host", "zone", capacity=3), NONCE)
+        profile = Profile("me", "host", "zone", capacity=3)
+        self.own = OwnSession(ME, profile, NONCE, removal_grace_ms=self.removal_grace_ms)
         self.apply()
 
     def apply(self, *commands: Command) -> list[Outcome]:
@@ -270,6 +272,40 @@ def test_a_member_that_is_being_removed_asks_without_filling_the_log(bench: Benc
     bench.apply(SetIntent(ME, Intent.NONE))
     bench.pass_time(REQUEST_AGAIN_MS)
     assert isinstance(bench.says(), OpenSession)
+
+
+def test_a_removed_member_goes_on_for_a_while_for_its_application() -> None:
+    bench = Bench(removal_grace_ms=1_000)
+    session = bench.open()
+    bench.apply(SetIntent(ME, Intent.REMOVE))
+    assert bench.renewal().session == session
+    bench.pass_time(999)
+    assert bench.renewal().session == session
+    bench.pass_time(1)
+    assert bench.says() == CloseSession(session)
+
+
+def test_a_removal_that_is_taken_back_and_ordered_again_counts_anew() -> None:
+    bench = Bench(removal_grace_ms=1_000)
+    session = bench.open()
+    for _ in range(3):
+        for intent in (Intent.REMOVE, Intent.NONE):
+            bench.apply(SetIntent(ME, intent))
+            assert bench.says() != CloseSession(session)
+            bench.pass_time(900)
+            assert bench.renewal().session == session
+
+
+def test_a_removed_member_that_is_told_to_stop_ends_its_session_itself() -> None:
+    bench = Bench(removal_grace_ms=1_000)
+    session = bench.open()
+    bench.apply(SetIntent(ME, Intent.REMOVE))
+    bench.own.draining = True
+    assert bench.renewal().session == session
+    bench.pass_time(10_000)
+    assert bench.renewal().session == session
+    bench.own.close()
+    assert bench.says() == CloseSession(session)
 
 
 def test_a_member_that_shall_go_keeps_its_session_while_it_owns_something(bench: Bench) -> None:

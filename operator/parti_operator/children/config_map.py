@@ -17,6 +17,9 @@ from parti_operator.spec import ClusterRef, ClusterSpec
 
 # Members that a new one asks by name; the headless Service stands for all others.
 _JOIN_ORDINALS = 5
+# A removed member serves its application until its pod ends: what the operator, the controller and
+# the kubelet take for that, at most. With a dead operator nothing waits for ever.
+_REMOVAL_GRACE_MS = 60_000
 _GRACE_MARGIN_S = 10  # for the application and the sidecar to end when all is handed over
 
 
@@ -63,6 +66,7 @@ def _settings(cluster: ClusterSpec) -> dict[str, Any]:
         "handover_ms": times.handover_ms,
         "worker_grace_ms": times.worker_grace_ms,
         "termination_grace_ms": grace_period_s(cluster) * 1_000,
+        "removal_grace_ms": _REMOVAL_GRACE_MS,
         "log_level": cluster.sidecar.log_level,
     }
 

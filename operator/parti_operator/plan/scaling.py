@@ -7,7 +7,9 @@ Down, one look after the other, the highest ordinals first:
 1. every leaving member is drained at once; the leader moves their partitions;
 2. one at a time, a leaving member that owns nothing is removed; a leader hands over before, and
    goes last. It has to be out of the member list before the next one is asked to go;
-3. the StatefulSet is lowered to just above the highest ordinal that still has a member.
+3. the StatefulSet is lowered to just above the highest ordinal whose member still votes or owns
+   anything. A member that is being removed goes on sending for its application until its pod ends;
+   then its session is over, and it is out.
 
 A target that changes midway needs no rule: whoever is not leaving any more has no intent wanted,
 and `intents` takes ours back. A member that was removed before comes back by `replacing`.
@@ -159,7 +161,7 @@ def _phase(look: Look, remaining: int, blocked: str) -> tuple[str, str]:
     if any(member.leader for member in look.leaving[:1]):
         return TRANSFERRING, "leadership goes to a member that stays"
     if look.leaving:
-        return REMOVING, f"{len(look.leaving)} members are to leave the Raft group"
+        return REMOVING, f"{len(look.leaving)} members are to leave, their pods with them"
     return SHRINKING, "pods end"
 
 
@@ -188,14 +190,15 @@ def _may_stop_voting(look: Look, member: MemberSeen) -> bool:
 
 def _replicas_down(look: Look, *, skip: bool) -> int:
     """Just above the highest ordinal that still counts."""
-    counting = [look.ordinal(m) for m in look.leaving if not (skip and _is_struck_off(m))]
+    counting = [look.ordinal(m) for m in look.leaving if not _may_stop(m, skip=skip)]
     lowest = max([look.want - 1, *counting]) + 1
     return min(look.have, lowest) if look.have else lowest
 
 
-def _is_struck_off(member: MemberSeen) -> bool:
-    """Removed but for its partitions, which go elsewhere when its pod ends."""
-    return member.role is Role.LEARNER and member.intent is Intent.REMOVE
+def _may_stop(member: MemberSeen, *, skip: bool) -> bool:
+    """Removed but for its session. Partitions that it keeps go elsewhere when its pod ends."""
+    struck_off = member.role is Role.LEARNER and member.intent is Intent.REMOVE
+    return struck_off and (skip or not member.partitions_owned)
 
 
 def _status(

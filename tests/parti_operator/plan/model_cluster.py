@@ -24,6 +24,7 @@ from parti_shard.policy import Strategy
 
 TICK_MS = 500
 LEASE_MS = 2_000
+REMOVAL_GRACE_MS = 60_000
 ELECTION_TICKS = 2
 MOVES_PER_TICK = 3
 
@@ -68,6 +69,7 @@ class Member:
     capacity: int = 100
     worker: bool = False
     draining: bool = False
+    removed_ms: int = 0  # since only its session holds up its removal
     fresh_ticks: int = 2  # until its log is caught up
 
 
@@ -209,7 +211,9 @@ class ClusterModel:
             member.worker, member.draining = process.worker, process.draining
             member.fresh_ticks = max(0, member.fresh_ticks - 1)
             if member.intent is Intent.REMOVE and not self.owned(member.member_id):
-                self._end_session(member)
+                member.removed_ms += TICK_MS
+                if member.removed_ms > REMOVAL_GRACE_MS:
+                    self._end_session(member)
             elif not member.session and member.intent is not Intent.REMOVE:
                 member.session = self.next_session
                 self.next_session += 1

@@ -46,7 +46,7 @@ def test_the_next_one_waits_until_the_former_is_out() -> None:
     members = [member(0), member(1), drained(2), drained(3), drained(4, intent=REMOVE)]
     made = down(members, 2)
     assert made.wanted == {102: DRAIN, 103: DRAIN, 104: REMOVE}
-    assert made.replicas == 5
+    assert made.replicas == 4
     members = [member(0), member(1, intent=REMOVE), drained(2)]
     assert down(members, 2).wanted == {102: DRAIN}
 
@@ -93,6 +93,21 @@ def test_replicas_are_lowered_to_above_the_highest_member(
 ) -> None:
     made = down([member(ordinal) for ordinal in members], 2, count=5)
     assert made.replicas == replicas
+
+
+@pytest.mark.parametrize(
+    ("change", "replicas"),
+    [
+        ({"intent": DRAIN, "role": Role.LEARNER}, 3),
+        ({"intent": REMOVE}, 3),
+        ({"intent": REMOVE, "role": Role.LEARNER, "partitions_owned": 1}, 3),
+        ({"intent": REMOVE, "role": Role.LEARNER}, 2),
+    ],
+)
+def test_a_removed_members_pod_ends_before_its_session(
+    change: dict[str, Any], replicas: int
+) -> None:
+    assert down([member(0), member(1), drained(2, **change)], 2).replicas == replicas
 
 
 def test_a_member_without_a_place_in_the_set_is_removed_as_well() -> None:
