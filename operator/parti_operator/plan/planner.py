@@ -11,11 +11,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from itertools import chain
 from typing import Any
 
 from parti_operator import names
-from parti_operator.actions import Action, ClearAnnotation, SetIntent, SetPolicy
+from parti_operator.actions import Action, ClearAnnotation
 from parti_operator.names import EventReason
 from parti_operator.observed import Intent, Observed
 from parti_operator.plan.bootstrap import plan_bootstrap
@@ -31,6 +30,7 @@ from parti_operator.plan.replacing import plan_replacing
 from parti_operator.plan.rolling import plan_rolling
 from parti_operator.plan.scaling import plan_scaling
 from parti_operator.plan.status import status_of
+from parti_operator.plan.telling import events_of, warnings_of
 from parti_operator.plan.values import Occurrence, Plan
 
 AGAIN_MS = 100  # a record was written, the action it is for comes next
@@ -83,7 +83,9 @@ def _hands_off(look: Look, found: Findings) -> Plan:
         quorum=replace(found.quorum, record=look.status.get("forcedQuorum")),
         bootstrapping=replace(found.bootstrapping, record=look.status.get("bootstrap")),
     )
-    events = list(found.bootstrapping.events) if found.bootstrapping.refused else []
+    events = list(warnings_of(look))
+    if found.bootstrapping.refused:
+        events.extend(found.bootstrapping.events)
     if found.conflicts:
         events.append(Occurrence(EventReason.NAME_CONFLICT, found.conflicts, warning=True))
     if look.spec.paused and not was_paused(look.status):
@@ -121,7 +123,7 @@ def _act(look: Look, found: Findings) -> Plan:
     return Plan(
         actions=allowed,
         status=status,
-        events=(*said, *_events(look, found, policy, intents.actions)),
+        events=(*said, *events_of(look, found, actions)),
         requeue_after_ms=_requeue_after_ms(look, found, status, acting=bool(actions)),
         look_closer=len(allowed) < len(actions),
     )
@@ -158,32 +160,7 @@ def _until_live_is_needed(look: Look, actions: tuple[Action, ...]) -> tuple[Acti
     return actions[:first]
 
 
-# --- events and time
-
-
-def _events(
-    look: Look, found: Findings, policy: SetPolicy | None, intents: tuple[SetIntent, ...]
-) -> tuple[Occurrence, ...]:
-    told: list[Occurrence] = []
-    if was_paused(look.status):
-        told.append(Occurrence(EventReason.RESUMED, "the spec is followed again"))
-    if policy is not None:
-        told.append(_policy_event(look, policy))
-    for action in intents:
-        if action.intent is Intent.REMOVE:
-            text = f"{look.members[action.member_id].name} leaves the Raft group"
-            told.append(Occurrence(EventReason.MEMBER_REMOVED, text))
-    lost = (Occurrence(EventReason.MEMBER_LOST, t, warning=True) for t in found.replacing.lost)
-    parts = (found.bootstrapping, found.quorum, found.scaling, found.rolling, found.replacing)
-    return (*told, *lost, *chain.from_iterable(part.events for part in parts))
-
-
-def _policy_event(look: Look, policy: SetPolicy) -> Occurrence:
-    voters = policy.policy.voters_max
-    if voters < look.spec.voters:
-        text = f"{look.want} replicas allow {voters} voters, {look.spec.voters} are asked for"
-        return Occurrence(EventReason.VOTERS_LOWERED, text)
-    return Occurrence(EventReason.POLICY_CHANGED, "the policy follows the spec")
+# --- time
 
 
 def _requeue_after_ms(

@@ -16,6 +16,7 @@ from parti_operator.plan.findings import Findings
 from parti_operator.plan.look import Look
 from parti_operator.plan.replacing import lost_since
 from parti_operator.plan.timestamps import as_text
+from parti_operator.spec import warnings
 
 IDLE, REBALANCING, MANUAL = "Idle", "Rebalancing", "Manual"
 
@@ -39,6 +40,7 @@ def status_of(look: Look, found: Findings) -> dict[str, Any]:
         "intents": [record.as_status() for record in found.asked],
         "forcedQuorum": found.quorum.record,
         "leaderlessSince": found.quorum.leaderless_since,
+        "warnings": list(warnings(look.spec)),
         **_of_view(look),
     }
     return {name: value for name, value in status.items() if value not in (None, "", [])}
