@@ -12,7 +12,7 @@ otherwise it is waited for until its deadline and is then unknown.
 from __future__ import annotations
 
 import heapq
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
@@ -27,13 +27,14 @@ from parti_kv.commands import (
 )
 from parti_kv.errors import MalformedKvError
 from parti_kv.store import KvStore
-from parti_kv.values import Answers, SessionId
+from parti_kv.values import Answers, SessionId, Status
 from parti_raft.replica import Replica
 from parti_shard.cluster_machine import ClusterMachine
 from parti_shard.errors import Executed, Failure, MalformedFrameError, Reason
 from parti_shard.ids import NO_MEMBER, LogIndex, MemberId
 from parti_shard.kv_frames import KvKeep, KvKept, KvPropose, KvRefused
 from parti_shard.kv_keeper import KvKeeper
+from parti_shard.kv_stats import Kind, KvStats
 from parti_shard.wire import KvFrame
 
 REPEAT_MS = 500  # without an answer a write is handed over again
@@ -43,6 +44,7 @@ KEEP_TIMEOUT_MS = 1_000  # the client asks again by itself
 TIMEOUT_MS = 10_000  # for callers who name none
 TIMEOUT_MS_MAX = 60_000
 
+_OVERLOADED = Failure(Reason.OVERLOADED, Executed.NO, "too many requests wait here")
 _PASSING = frozenset({Reason.NO_LEADER, Reason.PROPOSAL_DROPPED})
 
 
@@ -86,18 +88,6 @@ KvRoundTag: TypeAlias = KvReadTag | KvKeepTag
 
 
 @dataclass(slots=True)
-class KvStats:
-    """Counters since the start."""
-
-    writes: int = 0  # batches
-    reads: int = 0  # batches
-    repeated: int = 0
-    handed_over: int = 0
-    timeouts: int = 0
-    overloads: int = 0
-
-
-@dataclass(slots=True)
 class KvNews:
     """What a turn has brought to those who asked here."""
 
@@ -109,6 +99,7 @@ class KvNews:
 @dataclass(slots=True)
 class _Write:
     tag: Hashable
+    kinds: Sequence[int]  # of its operations
     command: bytes
     deadline_ms: int
     repeatable: bool
@@ -120,8 +111,16 @@ class _Write:
 @dataclass(slots=True)
 class _Read:
     tag: Hashable
+    count: int  # of what is read then
     deadline_ms: int
     asked: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class _Keep:
+    tag: Hashable
+    count: int
+    deadline_ms: int
 
 
 class KvAccess:
@@ -153,7 +152,7 @@ class KvAccess:
         self._writes_bytes = 0
         self._reads: dict[int, _Read] = {}
         self._confirmed: list[tuple[LogIndex, int]] = []  # heap: reads whose index is known
-        self._keeps: dict[int, tuple[Hashable, int]] = {}  # request -> tag, deadline
+        self._keeps: dict[int, _Keep] = {}
         self._term = 0  # of the leadership in force; 0: none
         self._leader = NO_MEMBER
 
@@ -161,44 +160,56 @@ class KvAccess:
 
     def write(self, tag: Hashable, writes: Writes, now_ms: int, timeout_ms: int) -> None:
         """Do a batch of writes; what is to be done now goes out with the next turn."""
-        self.stats.writes += 1
         writes.origin, writes.request = self._origin, self._requests + 1
-        self._enter(tag, encode_command(writes), now_ms, timeout_ms, bool(writes.session))
+        write = _Write(
+            tag,
+            writes.ops,
+            encode_command(writes),
+            now_ms + _bounded(timeout_ms),
+            bool(writes.session),
+        )
+        self._enter(write, now_ms)
 
     def open_session(
         self, tag: Hashable, nonce: int, ttl_ms: int, now_ms: int, timeout_ms: int
     ) -> None:
         """Open a client session; the same nonce again gives the same one."""
-        command = OpenSession(nonce, ttl_ms, self._origin, self._requests + 1)
-        self._enter(tag, encode_command(command), now_ms, timeout_ms, repeatable=True)
+        command = encode_command(OpenSession(nonce, ttl_ms, self._origin, self._requests + 1))
+        deadline_ms = now_ms + _bounded(timeout_ms)
+        write = _Write(tag, (Kind.OPEN_SESSION,), command, deadline_ms, repeatable=True)
+        self._enter(write, now_ms)
 
     def close_session(
         self, tag: Hashable, session: SessionId, now_ms: int, timeout_ms: int
     ) -> None:
         """Close a client session."""
-        command = CloseSession(session, self._origin, self._requests + 1)
-        self._enter(tag, encode_command(command), now_ms, timeout_ms, repeatable=True)
+        command = encode_command(CloseSession(session, self._origin, self._requests + 1))
+        deadline_ms = now_ms + _bounded(timeout_ms)
+        write = _Write(tag, (Kind.CLOSE_SESSION,), command, deadline_ms, repeatable=True)
+        self._enter(write, now_ms)
 
-    def read(self, tag: Hashable, now_ms: int, timeout_ms: int) -> None:
+    def read(self, tag: Hashable, now_ms: int, timeout_ms: int, count: int = 1) -> None:
         """Ask when the store may be read such that nothing acknowledged before is missing."""
-        self.stats.reads += 1
+        read = _Read(tag, count, now_ms + _bounded(timeout_ms))
         if len(self._reads) >= PENDING_MAX:
-            self._overloaded(tag)
+            self._fail_read(read, _OVERLOADED)
             return
         self._requests += 1
-        read = self._reads[self._requests] = _Read(tag, now_ms + _bounded(timeout_ms))
+        self._reads[self._requests] = read
         self._ask_read(self._requests, read)
 
     def keep_alive(self, tag: Hashable, sessions: tuple[SessionId, ...], now_ms: int) -> None:
         """Keep client sessions alive; the answer says which of them live on."""
         leader = self._replica.leader
+        keep = _Keep(tag, len(sessions), now_ms + KEEP_TIMEOUT_MS)
         if len(self._keeps) >= PENDING_MAX:
-            self._overloaded(tag)
+            self._fail_keep(keep, _OVERLOADED)
         elif leader == NO_MEMBER:
-            self._fail(tag, Failure(Reason.NO_LEADER, Executed.NO, "no leader is known here"))
+            failure = Failure(Reason.NO_LEADER, Executed.NO, "no leader is known here")
+            self._fail_keep(keep, failure)
         else:
             self._requests += 1
-            self._keeps[self._requests] = (tag, now_ms + KEEP_TIMEOUT_MS)
+            self._keeps[self._requests] = keep
             self._say(leader, KvKeep(self._requests, sessions))
 
     # --- what members say ------------------------------------------------------------------------
@@ -225,13 +236,17 @@ class KvAccess:
         self._replica.read(KvKeepTag(sender, KvKept(frame.request, Reason.OK, alive)))
 
     def _kept(self, frame: KvKept) -> None:
-        found = self._keeps.pop(frame.request, None)
-        if found is None:
+        keep = self._keeps.pop(frame.request, None)
+        if keep is None:
             return
         if frame.reason is Reason.OK:
-            self._news.answered.append((found[0], frame.alive))
+            over = Status.SESSION_OVER
+            statuses = [Status.OK if lives else over for lives in frame.alive]
+            self.stats.answer([Kind.KEEP_ALIVE] * len(statuses), statuses)
+            self._news.answered.append((keep.tag, frame.alive))
         else:
-            self._fail(found[0], Failure(frame.reason, Executed.NO, "the leader cannot tell"))
+            failure = Failure(frame.reason, Executed.NO, "the leader cannot tell")
+            self._fail_keep(keep, failure)
 
     # --- what the replica gives ------------------------------------------------------------------
 
@@ -272,6 +287,7 @@ class KvAccess:
             index, number = heapq.heappop(self._confirmed)
             read = self._reads.pop(number, None)
             if read is not None:
+                self.stats.succeed(Kind.READ, read.count)
                 self._news.readable.append((read.tag, index))
         self._follow_leader(now_ms)
 
@@ -310,14 +326,13 @@ class KvAccess:
         for number, read in list(self._reads.items()):
             if now_ms >= read.deadline_ms:
                 del self._reads[number]
-                self.stats.timeouts += 1
-                self._fail(read.tag, _too_late(Executed.NO))
+                self._fail_read(read, _too_late(Executed.NO))
             elif not read.asked:
                 self._ask_read(number, read)
-        for number, (tag, deadline_ms) in list(self._keeps.items()):
-            if now_ms >= deadline_ms:
+        for number, keep in list(self._keeps.items()):
+            if now_ms >= keep.deadline_ms:
                 del self._keeps[number]
-                self._fail(tag, _too_late(Executed.UNKNOWN))
+                self._fail_keep(keep, _too_late(Executed.UNKNOWN))
         self._lead(now_ms)
 
     def _lead(self, now_ms: int) -> None:
@@ -347,21 +362,13 @@ class KvAccess:
 
     # --- writes under way ------------------------------------------------------------------------
 
-    def _enter(
-        self,
-        tag: Hashable,
-        command: bytes,
-        now_ms: int,
-        timeout_ms: int,
-        repeatable: bool,  # noqa: FBT001
-    ) -> None:
-        room = len(self._writes) < PENDING_MAX
-        if not room or self._writes_bytes + len(command) > PENDING_BYTES_MAX:
-            self._overloaded(tag)
+    def _enter(self, write: _Write, now_ms: int) -> None:
+        size_bytes = self._writes_bytes + len(write.command)
+        if len(self._writes) >= PENDING_MAX or size_bytes > PENDING_BYTES_MAX:
+            self._fail_write(write, _OVERLOADED)
             return
         self._requests += 1
-        self._writes_bytes += len(command)
-        write = _Write(tag, command, now_ms + _bounded(timeout_ms), repeatable)
+        self._writes_bytes = size_bytes
         self._writes[self._requests] = write
         self._hand_over(self._requests, write, now_ms)
 
@@ -383,6 +390,7 @@ class KvAccess:
     def _answered(self, number: int, answers: Answers) -> None:
         write = self._forget(number)
         if write is not None:
+            self.stats.answer(write.kinds, answers.statuses)
             self._news.answered.append((write.tag, answers))
 
     def _refused(self, number: int, reason: Reason, now_ms: int) -> None:
@@ -398,18 +406,19 @@ class KvAccess:
             pass  # an earlier attempt may still be in the log
         else:
             self._forget(number)
-            self._fail(write.tag, Failure(reason, Executed.NO, "the leader refuses the write"))
+            failure = Failure(reason, Executed.NO, "the leader refuses the write")
+            self._fail_write(write, failure)
 
     def _lost(self, number: int, failure: Failure) -> None:
         write = self._writes.get(number)
         if write is not None and not write.repeatable:
             self._forget(number)
-            self._fail(write.tag, failure)
+            self._fail_write(write, failure)
 
     def _time_out(self, number: int, write: _Write) -> None:
         self._forget(number)
-        self.stats.timeouts += 1
-        self._fail(write.tag, _too_late(Executed.UNKNOWN if write.open_attempt else Executed.NO))
+        executed = Executed.UNKNOWN if write.open_attempt else Executed.NO
+        self._fail_write(write, _too_late(executed))
 
     def _forget(self, number: int) -> _Write | None:
         write = self._writes.pop(number, None)
@@ -421,12 +430,17 @@ class KvAccess:
         read.asked = True
         self._replica.read(KvReadTag(number))
 
-    def _overloaded(self, tag: Hashable) -> None:
-        self.stats.overloads += 1
-        self._fail(tag, Failure(Reason.OVERLOADED, Executed.NO, "too many requests wait here"))
+    def _fail_write(self, write: _Write, failure: Failure) -> None:
+        self.stats.fail(write.kinds, failure)
+        self._news.failed.append((write.tag, failure))
 
-    def _fail(self, tag: Hashable, failure: Failure) -> None:
-        self._news.failed.append((tag, failure))
+    def _fail_read(self, read: _Read, failure: Failure) -> None:
+        self.stats.fail([Kind.READ] * read.count, failure)
+        self._news.failed.append((read.tag, failure))
+
+    def _fail_keep(self, keep: _Keep, failure: Failure) -> None:
+        self.stats.fail([Kind.KEEP_ALIVE] * keep.count, failure)
+        self._news.failed.append((keep.tag, failure))
 
 
 def check_kv_frame(frame: KvFrame) -> None:

@@ -470,7 +470,7 @@ class Driver:
         """The member's state for one scrape."""
         if self.member is None:
             return None
-        return reading(self.member, self._table_meter, lease_clock_ms())
+        return reading(self.member, self._table_meter, self.store_news.watchers, lease_clock_ms())
 
     def _forget_member(self, member: MemberId) -> None:
         """End the links; the hint stays, so that the member can still be told that it is out."""

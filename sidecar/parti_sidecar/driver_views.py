@@ -9,7 +9,7 @@ from parti_shard.standing import Standing
 from parti_shard.table import Phase
 from parti_sidecar.http_pages import ClusterPage, MemberRow
 from parti_sidecar.meters import TableMeter
-from parti_sidecar.metrics import MemberReading
+from parti_sidecar.metrics import MemberReading, StoreReading
 
 
 def raft_role(member: Member) -> str:
@@ -81,13 +81,14 @@ def _row(member: Member, each: MemberId, record: MemberRecord) -> MemberRow:
     )
 
 
-def reading(member: Member, table_meter: TableMeter, now_ms: int) -> MemberReading:
+def reading(member: Member, table_meter: TableMeter, watchers: int, now_ms: int) -> MemberReading:
     """The member's state for one scrape."""
     table, raw = member.table, member.replica.raw
     lease_until_ms = member.session.holder.live_until_ms
     return MemberReading(
         router=member.router.stats,
         table=table_meter,
+        store=_store_reading(member, watchers),
         now_ms=now_ms,
         raft_role=raft_role(member),
         term=raw.term,
@@ -106,6 +107,24 @@ def reading(member: Member, table_meter: TableMeter, now_ms: int) -> MemberReadi
         commands_rejected={
             reason.name.lower(): count for reason, count in table.rejections.items() if count
         },
+    )
+
+
+def _store_reading(member: Member, watchers: int) -> StoreReading:
+    store, stats = member.store, member.kv.stats
+    return StoreReading(
+        keys=len(store),
+        bytes_used=store.bytes_used,
+        bytes_max=store.bytes_max,
+        revision=store.revision,
+        sessions=len(store.sessions.open),
+        sessions_expired=member.kv.keeper.expired,
+        locks=len(store.locks.queues),
+        watchers=watchers,
+        operations=stats.by_outcome(),
+        refused=stats.refused_by_reason(),
+        batches_repeated=stats.repeated,
+        batches_handed_over=stats.handed_over,
     )
 
 

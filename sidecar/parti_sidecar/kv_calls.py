@@ -18,6 +18,8 @@ from parti_kv.txn import Txn
 from parti_kv.values import NO_SESSION, Answers, SessionId, Status
 from parti_shard.errors import Executed, Failure, PartiError, Reason
 from parti_shard.kv_access import KvAccess
+from parti_shard.kv_stats import Kind
+from parti_shard.member import Member
 from parti_sidecar.host import Host
 from parti_sidecar.unary_sends import NOT_READY
 
@@ -71,18 +73,17 @@ class KvCalls:
 
     def store(self) -> KvStore:
         """The store as it is known here now. Raises PartiError before there is a member."""
-        member = self._host.member
-        if member is None:
-            raise PartiError(NOT_READY)
-        return member.store
+        return self._member().store
 
     async def read(self, timeout_ms: int, *, stale: bool = False) -> KvStore:
         """The store in a state that holds all that was acknowledged before this call."""
-        store = self.store()
-        if not stale:
+        member = self._member()
+        if stale:
+            member.kv.stats.succeed(Kind.STALE_READ, 1)
+        else:
             now_ms = self._host.now_ms()
             await self._ask(lambda kv, tag: kv.read(tag, now_ms, timeout_ms))
-        return store
+        return member.store
 
     async def write(self, write: Write, timeout_ms: int, once: Once | None = None) -> Written:
         """Do one write."""
@@ -125,9 +126,7 @@ class KvCalls:
         return alive
 
     async def _ask(self, ask: Callable[[KvAccess, asyncio.Future[object]], None]) -> object:
-        member = self._host.member
-        if member is None:
-            raise PartiError(NOT_READY)
+        member = self._member()
         outcome: asyncio.Future[object] = asyncio.get_running_loop().create_future()
         try:
             ask(member.kv, outcome)
@@ -135,6 +134,12 @@ class KvCalls:
             raise PartiError(malformed(error)) from error
         self._host.touch()
         return await outcome
+
+    def _member(self) -> Member:
+        member = self._host.member
+        if member is None:
+            raise PartiError(NOT_READY)
+        return member
 
 
 def malformed(error: MalformedKvError) -> Failure:

@@ -18,6 +18,7 @@ from parti_kv.limits import DEDUP_WINDOW
 from parti_kv.values import Answers
 from parti_proto import kv_pb2
 from parti_shard.errors import Failure, MalformedFrameError
+from parti_shard.kv_stats import Kind
 from parti_shard.limits import PROTOCOL_VERSION
 from parti_shard.member import Member
 from parti_sidecar.host import Host
@@ -81,10 +82,11 @@ class KvStream:
         if len(ids) != len(keys) or len(ids) > READS_MAX:
             raise MalformedFrameError(f"{len(keys)} keys for {len(ids)} reads")
         if frame.stale:
+            self._member.kv.stats.succeed(Kind.STALE_READ, len(ids))
             self._add(self._read_now(ids, keys))
         else:
             self._open += 1
-            self._member.kv.read(_Reads(self, ids, keys), now_ms, frame.timeout_ms)
+            self._member.kv.read(_Reads(self, ids, keys), now_ms, frame.timeout_ms, len(ids))
 
     def _begin_writes(self, frame: kv_pb2.KvFrame, now_ms: int) -> None:
         seqs = frame.seq[:]

@@ -64,11 +64,30 @@ Sample = tuple[tuple[str, ...], Value]
 
 
 @dataclass(frozen=True, slots=True)
+class StoreReading:
+    """The key-value store as this member has it, and what was asked of it here."""
+
+    keys: int
+    bytes_used: int
+    bytes_max: int
+    revision: int
+    sessions: int
+    sessions_expired: int  # on this member's decision, as the leader
+    locks: int
+    watchers: int
+    operations: Mapping[tuple[str, str], int]  # by kind and outcome
+    refused: Mapping[str, int]  # by reason
+    batches_repeated: int
+    batches_handed_over: int
+
+
+@dataclass(frozen=True, slots=True)
 class MemberReading:
     """The member's state at the moment of a scrape; only in a cluster there is one."""
 
     router: RouterStats
     table: TableMeter
+    store: StoreReading
     now_ms: int  # of the lease clock
     raft_role: str
     term: int

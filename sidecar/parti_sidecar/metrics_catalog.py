@@ -275,6 +275,64 @@ _GATE = (
     ),
 )
 
+_STORE = (
+    _gauge("parti_kv_keys", "Keys of the store.", _member(lambda m: m.store.keys)),
+    _gauge(
+        "parti_kv_bytes",
+        "What counts against the store's limit: keys, values, locks and sessions.",
+        _member(lambda member: member.store.bytes_used),
+    ),
+    _gauge(
+        "parti_kv_bytes_max",
+        "How much the store may hold; over it writes are refused.",
+        _member(lambda member: member.store.bytes_max),
+    ),
+    _gauge(
+        "parti_kv_revision",
+        "Changes of the store since the cluster began, as far as they are applied here.",
+        _member(lambda member: member.store.revision),
+    ),
+    _gauge(
+        "parti_kv_sessions", "Client sessions that are open.", _member(lambda m: m.store.sessions)
+    ),
+    _counter(
+        "parti_kv_sessions_expired_total",
+        "Client sessions this member, leading, has ended because they were silent (of the "
+        "cluster: the sum).",
+        _member(lambda member: member.store.sessions_expired),
+    ),
+    _gauge("parti_kv_locks", "Locks that somebody holds.", _member(lambda m: m.store.locks)),
+    _gauge(
+        "parti_kv_watchers",
+        "Watches of keys and locks at this sidecar, and calls that wait for a lock.",
+        _member(lambda member: member.store.watchers),
+    ),
+    _counter(
+        "parti_kv_operations_total",
+        "Requests to the store made at this sidecar that have their outcome (of the cluster: the "
+        "sum). Outcome refused: nothing was changed; unknown: nobody can tell.",
+        _member_by(lambda member: _by_pair(member.store.operations)),
+        "kind",
+        "outcome",
+    ),
+    _counter(
+        "parti_kv_refused_total",
+        "Requests to the store that were refused.",
+        _member_by(lambda member: _by_name(member.store.refused)),
+        "reason",
+    ),
+    _counter(
+        "parti_kv_batches_handed_over_total",
+        "Batches of writes made here and given to a leader elsewhere.",
+        _member(lambda member: member.store.batches_handed_over),
+    ),
+    _counter(
+        "parti_kv_batches_repeated_total",
+        "Batches of writes proposed again because no answer came in time.",
+        _member(lambda member: member.store.batches_repeated),
+    ),
+)
+
 _RAFT = (
     _gauge("parti_raft_term", "Raft's term.", _member(lambda member: member.term)),
     _gauge("parti_raft_role", "1 for the role this member has.", _member_by(_roles), "role"),
@@ -402,4 +460,11 @@ _PROCESS = (
     ),
 )
 
-CATALOG: tuple[MetricDefinition, ...] = (*_OWNERSHIP, *_MESSAGES, *_GATE, *_RAFT, *_PROCESS)
+CATALOG: tuple[MetricDefinition, ...] = (
+    *_OWNERSHIP,
+    *_MESSAGES,
+    *_GATE,
+    *_STORE,
+    *_RAFT,
+    *_PROCESS,
+)

@@ -14,6 +14,11 @@ class StoreNews:
         self._watchers: dict[object, Callable[[], None]] = {}
         self._lock_watchers: dict[bytes, dict[object, Callable[[], None]]] = {}
 
+    @property
+    def watchers(self) -> int:
+        """How many watch, keys and locks together."""
+        return len(self._watchers) + sum(map(len, self._lock_watchers.values()))
+
     def tell(self, effects: Effects) -> None:
         """Wake whoever watches what a turn has changed."""
         if effects.store_changed:

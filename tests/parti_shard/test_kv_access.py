@@ -17,7 +17,7 @@ from parti_shard.kv_frames import KvKeep, KvPropose
 from parti_shard.kv_keeper import PROPOSE_AGAIN_MS, SCAN_EVERY_MS
 from parti_shard.lease import keeper_term_ms
 from parti_shard.wire import Frame, encode_frame
-from tests.parti_kv.kv_commands import Item, acquire, put, writes
+from tests.parti_kv.kv_commands import Item, acquire, delete, put, writes
 from tests.parti_shard.member_world import A, B, C, World
 
 TTL_MS = 3_000
@@ -196,7 +196,43 @@ def test_too_much_waiting_is_refused(world: World, monkeypatch: pytest.MonkeyPat
     read(world, B, "r2")
     for tag in ("w2", "r2"):
         assert failure(world, B, tag) == (Reason.OVERLOADED, Executed.NO)
-    assert world.up(B).kv.stats.overloads == 2
+    assert world.up(B).kv.stats.refused_by_reason() == {"overloaded": 2}
+
+
+def test_every_operation_is_counted_once_where_it_entered(world: World) -> None:
+    session = open_session(world, B)
+    items = (put(b"k", b"v"), put(b"k", b"w", expect=9), delete(b"other"))
+    write(world, B, "w", *items, session=session, seqs=(1, 2, 3))
+    answers(world, B, "w")
+    write(world, B, "late", put(b"k", b"v"), session=SessionId(99), seqs=(1,))
+    answers(world, B, "late")
+    world.up(B).kv.read("r", world.clock(B), 5_000, count=3)
+    world.turn(world.nodes[B])
+    world.wait(lambda: outcome(world, B, "r") is not None)
+    keep(world, B, "keep", session, SessionId(99))
+    stats = world.up(B).kv.stats
+    assert stats.by_outcome() == {
+        ("open_session", "ok"): 1,
+        ("put", "ok"): 1,
+        ("put", "compare_failed"): 1,
+        ("put", "refused"): 1,
+        ("delete", "absent"): 1,
+        ("read", "ok"): 3,
+        ("keep_alive", "ok"): 1,
+        ("keep_alive", "refused"): 1,
+    }
+    assert stats.refused_by_reason() == {"session_over": 2}
+    assert not world.up(A).kv.stats.by_outcome()
+
+
+def test_an_open_fate_is_counted_as_unknown(world: World) -> None:
+    world.lose = lambda _from, _to, frame: isinstance(frame, KvPropose)
+    write(world, B, "w", put(b"a", b"v"), put(b"b", b"v"), timeout_ms=1_000)
+    world.run(2_000)
+    stats = world.up(B).kv.stats
+    assert stats.by_outcome() == {("put", "unknown"): 2}
+    assert not stats.refused_by_reason()
+    assert stats.handed_over == 1
 
 
 def test_waiting_bytes_are_bounded(world: World, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from parti_kv.limits import RECORD_OVERHEAD_BYTES
+from parti_kv.values import SessionId as KvSessionId
 from parti_shard.commands import Intent, SetIntent
 from parti_shard.ids import MemberId
 from parti_shard.policy import Policy
@@ -16,6 +18,7 @@ from parti_sidecar.driver_views import (
 )
 from parti_sidecar.http_pages import ClusterPage
 from parti_sidecar.meters import TableMeter
+from tests.parti_kv.kv_commands import put, writes
 from tests.parti_shard.member_world import PARTITIONS, TTL_MS, A, B, C, World
 
 
@@ -93,7 +96,7 @@ def test_the_page_shows_members_and_partitions(world: World) -> None:
 
 def test_a_reading_counts_what_is_owned_and_what_is_free(world: World) -> None:
     meter = TableMeter(A)
-    read = reading(world.up(A), meter, world.clock(A))
+    read = reading(world.up(A), meter, 0, world.clock(A))
     owned = [world.served_by().count(member) for member in (A, B, C)]
     assert (read.partitions, read.partitions_owned, read.partitions_free) == (
         PARTITIONS,
@@ -105,7 +108,7 @@ def test_a_reading_counts_what_is_owned_and_what_is_free(world: World) -> None:
     assert 0 < read.lease_margin_ms <= TTL_MS
     assert read.commit_index == read.applied_index == read.last_index
     assert read.commands_rejected == {}
-    follower = reading(world.up(B), meter, world.clock(B))
+    follower = reading(world.up(B), meter, 0, world.clock(B))
     assert not follower.is_leader
     assert follower.member_loads == ()
 
@@ -115,6 +118,22 @@ def test_a_reading_tells_the_commands_that_were_refused_and_no_lease(world: Worl
     world.run(50)
     world.cut = {A}
     world.run(TTL_MS)
-    read = reading(world.up(A), TableMeter(A), world.clock(A))
+    read = reading(world.up(A), TableMeter(A), 0, world.clock(A))
     assert read.commands_rejected == {"unknown_member": 1}
     assert read.lease_margin_ms == 0
+
+
+def test_a_reading_tells_what_the_store_holds_and_was_asked(world: World) -> None:
+    kv = world.up(A).kv
+    kv.open_session("open", 7, 5_000, world.clock(A), 5_000)
+    kv.write("put", writes(put(b"k", b"value")), world.clock(A), 5_000)
+    kv.keep_alive("keep", (KvSessionId(99),), world.clock(A))
+    world.run(500)
+    store = reading(world.up(A), TableMeter(A), 4, world.clock(A)).store
+    assert (store.keys, store.revision, store.sessions, store.watchers) == (1, 1, 1, 4)
+    assert store.bytes_used == 2 * RECORD_OVERHEAD_BYTES + len(b"kvalue") < store.bytes_max
+    assert store.operations["put", "ok"] == store.operations["open_session", "ok"] == 1
+    assert store.refused == {"session_over": 1}
+    told_elsewhere = reading(world.up(B), TableMeter(B), 0, world.clock(B)).store
+    assert told_elsewhere.keys == 1
+    assert not told_elsewhere.operations

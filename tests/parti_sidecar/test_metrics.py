@@ -24,7 +24,14 @@ from parti_sidecar.meters import (
     TableMeter,
     handover,
 )
-from parti_sidecar.metrics import MemberReading, MetricKind, Sources, exposition, make_registry
+from parti_sidecar.metrics import (
+    MemberReading,
+    MetricKind,
+    Sources,
+    StoreReading,
+    exposition,
+    make_registry,
+)
 from parti_sidecar.metrics_catalog import CATALOG
 from parti_sidecar.rpc_meter import RpcMeter
 from parti_sidecar.runtime import LoopLagProbe
@@ -33,6 +40,20 @@ from parti_sidecar.storage.writer import CommitStats
 ME, OTHER = MemberId(1), MemberId(2)
 SESSION = SessionId(5)
 P0 = PartitionId(0)
+STORE = StoreReading(
+    keys=7,
+    bytes_used=1_100,
+    bytes_max=4_096,
+    revision=12,
+    sessions=2,
+    sessions_expired=3,
+    locks=1,
+    watchers=5,
+    operations={("put", "ok"): 8, ("put", "refused"): 6},
+    refused={"store_full": 6},
+    batches_repeated=4,
+    batches_handed_over=9,
+)
 
 
 def reading() -> MemberReading:
@@ -42,6 +63,7 @@ def reading() -> MemberReading:
     return MemberReading(
         router=router,
         table=TableMeter(ME),
+        store=STORE,
         now_ms=0,
         raft_role="leader",
         term=3,
@@ -128,6 +150,19 @@ async def test_numbers_arrive_where_they_belong() -> None:
     assert value(families, "parti_raft_commit_lag_entries") == 5
     assert value(families, "parti_raft_apply_lag_entries") == 5
     assert value(families, "parti_commands_rejected_total", reason="wrong_epoch") == 4
+    assert value(families, "parti_kv_keys") == 7
+    assert value(families, "parti_kv_bytes") == 1_100
+    assert value(families, "parti_kv_bytes_max") == 4_096
+    assert value(families, "parti_kv_revision") == 12
+    assert value(families, "parti_kv_sessions") == 2
+    assert value(families, "parti_kv_sessions_expired_total") == 3
+    assert value(families, "parti_kv_locks") == 1
+    assert value(families, "parti_kv_watchers") == 5
+    assert value(families, "parti_kv_operations_total", kind="put", outcome="ok") == 8
+    assert value(families, "parti_kv_operations_total", kind="put", outcome="refused") == 6
+    assert value(families, "parti_kv_refused_total", reason="store_full") == 6
+    assert value(families, "parti_kv_batches_repeated_total") == 4
+    assert value(families, "parti_kv_batches_handed_over_total") == 9
     assert value(families, "parti_storage_batches_total") == 3
     assert value(families, "parti_storage_commit_seconds_bucket", le="0.00025") == 0
     assert value(families, "parti_storage_commit_seconds_bucket", le="0.0005") == 1
