@@ -7,6 +7,8 @@ sidecars run (placement, voters) is the replicated policy and goes through the a
 
 from __future__ import annotations
 
+import json
+from functools import lru_cache
 from typing import Any
 
 import yaml
@@ -20,6 +22,8 @@ _JOIN_ORDINALS = 5
 # A removed member serves its application until its pod ends: what the operator, the controller and
 # the kubelet take for that, at most. With a dead operator nothing waits for ever.
 _REMOVAL_GRACE_MS = 60_000
+# Texts that are kept: YAML is slow to write, and every look at a cluster asks for the same one.
+_TEXTS_MAX = 2_048
 _GRACE_MARGIN_S = 10  # for the application and the sidecar to end when all is handed over
 
 
@@ -46,7 +50,12 @@ def grace_period_s(cluster: ClusterSpec) -> int:
 
 
 def _text(cluster: ClusterSpec) -> str:
-    return yaml.safe_dump(_settings(cluster), sort_keys=False)
+    return _as_yaml(json.dumps(_settings(cluster)))
+
+
+@lru_cache(maxsize=_TEXTS_MAX)
+def _as_yaml(settings: str) -> str:
+    return yaml.safe_dump(json.loads(settings), sort_keys=False)
 
 
 def _settings(cluster: ClusterSpec) -> dict[str, Any]:
