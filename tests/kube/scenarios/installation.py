@@ -51,7 +51,7 @@ class Installation:
         for one in reversed(self._documents):
             kind, name = one["kind"], one["metadata"]["name"]
             self.kubectl("delete", kind, name, "--ignore-not-found")
-        self.kubectl("delete", "namespace", NAMESPACE)
+        self.kubectl("delete", "namespace", NAMESPACE, "--ignore-not-found")
 
     # --- looking
 
