@@ -33,6 +33,10 @@ from parti_operator.spec import InvalidSpecError
 from parti_sidecar.logs import event
 
 PASS_TIMEOUT_MS = 120_000
+# After a change of the status the next looks come soon: the sidecars tell nobody when partitions
+# begin to move, which they do up to `partition_cooldown_ms` later.
+WATCHFUL_MS = 20_000
+WATCHFUL_LOOK_MS = 2_000
 
 # Nothing is wrong with the operator: a line of log, and another pass later.
 _EXPECTED = (ActionFailedError, KubeError, LeaseLostError, TimeoutError)
@@ -80,6 +84,7 @@ class Reconciler:
         self._refuse = refuse
         self._wall_ms = wall_ms
         self._written: dict[ClusterKey, _Written] = {}
+        self._changed_ms: dict[ClusterKey, int] = {}
 
     async def reconcile(self, key: ClusterKey) -> RequeueMs:
         """One pass. Raises PassFailedError."""
@@ -130,7 +135,7 @@ class Reconciler:
         await self._recorder.record(look.resource, plan.events)
         if failure is None:
             self._metrics.clusters[key] = _reading(plan.status, self._wall_ms())
-            return plan.requeue_after_ms
+            return self._next_look_ms(key, plan)
         if failure.needs_people:
             told = Occurrence(EventReason.ACTION_FAILED, str(failure), warning=True)
             await self._recorder.record(look.resource, [told])
@@ -149,8 +154,15 @@ class Reconciler:
         self._metrics.clusters[key] = _reading(plan.status, self._wall_ms())
         return plan.requeue_after_ms
 
+    def _next_look_ms(self, key: ClusterKey, plan: Plan) -> int:
+        changed_ms = self._changed_ms.get(key)
+        if changed_ms is None or self._wall_ms() - changed_ms >= WATCHFUL_MS:
+            return plan.requeue_after_ms
+        return min(plan.requeue_after_ms, WATCHFUL_LOOK_MS)
+
     def _forget(self, key: ClusterKey) -> None:
         """There is no such PartiCluster any more."""
+        self._changed_ms.pop(key, None)
         self._metrics.clusters.pop(key, None)
         self._written.pop(key, None)
 
@@ -160,6 +172,7 @@ class Reconciler:
         found = resource.get("status") or {}
         if status == found or self._written.get(key) == _Written(status, found):
             return
+        self._changed_ms[key] = self._wall_ms()
         metadata = resource["metadata"]
         precondition = {key: metadata[key] for key in ("uid", "resourceVersion")}
         answer = await self._kube.merge(

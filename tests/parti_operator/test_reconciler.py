@@ -22,7 +22,13 @@ from parti_operator.observe import Observer
 from parti_operator.observed import Observed
 from parti_operator.plan.values import Occurrence, Plan
 from parti_operator.queue import RequeueMs
-from parti_operator.reconciler import PassFailedError, Reconciler, _merge_patch
+from parti_operator.reconciler import (
+    WATCHFUL_LOOK_MS,
+    WATCHFUL_MS,
+    PassFailedError,
+    Reconciler,
+    _merge_patch,
+)
 from parti_operator.spec import InvalidSpecError
 from parti_operator.spec.problems import Problem
 from tests.parti_operator.defaults import SIDECAR_IMAGE, particluster
@@ -56,6 +62,7 @@ class _Desk:
         self.lease = _Lease()
         self.plan = Plan((), _STATUS, (), 60_000)
         self.bug: Exception | None = None
+        self.now_ms = 1_000
         sidecars = MemorySidecars()
         observer = Observer(
             self.kube,
@@ -87,7 +94,7 @@ class _Desk:
             self.metrics,
             make_plan=self._make_plan,
             refuse=_refuse,
-            wall_ms=lambda: 1_000,
+            wall_ms=lambda: self.now_ms,
         )
 
     def _make_plan(self, observed: Observed, now_ms: int) -> Plan:
@@ -128,13 +135,26 @@ def _desk() -> _Desk:
 
 def test_a_plan_without_actions_costs_nothing_once_the_status_is_right() -> None:
     desk = _desk()
-    assert desk.run() == 60_000
+    desk.run()
     assert desk.status() == _STATUS
     requests = desk.kube.requests()
     assert requests == 1
-    assert desk.run() == 60_000
+    desk.run()
     assert desk.kube.requests() == requests
     assert [look.live for look in desk.looks] == [False, False]
+
+
+def test_after_a_change_the_next_looks_come_soon() -> None:
+    desk = _desk()
+    assert desk.run() == WATCHFUL_LOOK_MS
+    desk.now_ms += WATCHFUL_MS - 1
+    assert desk.run() == WATCHFUL_LOOK_MS
+    desk.now_ms += 1
+    assert desk.run() == 60_000
+    desk.plan = Plan((), {**_STATUS, "ready": "2/3"}, (), 60_000)
+    assert desk.run() == WATCHFUL_LOOK_MS
+    desk.plan = replace(desk.plan, requeue_after_ms=100)
+    assert desk.run() == 100
 
 
 @pytest.mark.parametrize("look_closer", [True, False])
