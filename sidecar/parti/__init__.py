@@ -27,6 +27,7 @@ from parti._errors import (
 )
 from parti._locks import Election, Lock, LockLost
 from parti._sync import SyncClient
+from parti._sync_kv import SyncElection, SyncKv, SyncLock
 from parti._values import (
     ClientCounts,
     Location,
@@ -56,6 +57,9 @@ __all__ = [
     "Reason",
     "Reply",
     "SyncClient",
+    "SyncElection",
+    "SyncKv",
+    "SyncLock",
     "TableChange",
     "UnknownOutcome",
     "Worker",

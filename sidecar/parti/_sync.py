@@ -5,19 +5,17 @@ One background thread runs the loop and the real client; callers from any thread
 
 from __future__ import annotations
 
-import asyncio
-import concurrent.futures
-import threading
-from collections.abc import Coroutine, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Self
 
 from parti._client import Client
 from parti._errors import PartiError
-from parti._loop import loop_factory
+from parti._kv import Kv
+from parti._locks import Election, Lock
+from parti._sync_kv import SyncElection, SyncKv, SyncLock
+from parti._sync_loop import LoopThread
 from parti._values import Location, Outgoing, Reply, TableChange
-
-T = TypeVar("T")
 
 
 class SyncClient:
@@ -29,18 +27,14 @@ class SyncClient:
     def __init__(self, address: str | None = None, *, retry: bool = True) -> None:
         """Prepare a client; arguments as of `Client`."""
         self._client = Client(address, retry=retry)
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._thread: threading.Thread | None = None
+        self._loop: LoopThread | None = None
 
     def __enter__(self) -> Self:
         """Start the background thread and begin to connect."""
         if self._loop is not None:
             raise RuntimeError("this client is already open")
-        self._loop = loop_factory()()
-        self._thread = threading.Thread(target=self._loop.run_forever, name="parti-client")
-        self._thread.daemon = True  # a script that forgets to close can still end
-        self._thread.start()
-        self._call(self._client.__aenter__())
+        self._loop = LoopThread()
+        self._loop.call(self._client.__aenter__())
         return self
 
     def __exit__(
@@ -52,20 +46,15 @@ class SyncClient:
         self.close()
 
     def close(self) -> None:
-        """Close the connection and end the thread."""
-        loop, thread = self._loop, self._thread
-        if loop is None or thread is None:
-            return
-        self._call(self._client.close())
-        self._loop = self._thread = None
-        loop.call_soon_threadsafe(loop.stop)
-        thread.join()
-        loop.run_until_complete(loop.shutdown_asyncgens())
-        loop.close()
+        """Close the connection and end the thread; whoever still waits gets a RuntimeError."""
+        loop, self._loop = self._loop, None
+        if loop is not None:
+            loop.call(self._client.close())
+            loop.stop()
 
     def ready(self, timeout: float = 30.0) -> None:
         """Wait until the sidecar takes messages."""
-        self._call(self._client.ready(timeout))
+        self._running().call(self._client.ready(timeout))
 
     def send(
         self,
@@ -78,7 +67,7 @@ class SyncClient:
         idempotent: bool = False,
     ) -> Reply:
         """Send one message and wait for its reply."""
-        return self._call(
+        return self._running().call(
             self._client.send(
                 key=key,
                 partition=partition,
@@ -93,7 +82,7 @@ class SyncClient:
         self, messages: Iterable[Outgoing], *, timeout: float = 30.0
     ) -> list[Reply | PartiError]:
         """Send many messages and return their outcomes in the same order."""
-        return self._call(self._client.send_many(messages, timeout=timeout))
+        return self._running().call(self._client.send_many(messages, timeout=timeout))
 
     def locate(
         self,
@@ -103,27 +92,38 @@ class SyncClient:
         timeout: float = 5.0,
     ) -> Location:
         """Say where a key or partition lives now."""
-        return self._call(self._client.locate(key=key, partition=partition, timeout=timeout))
+        return self._running().call(
+            self._client.locate(key=key, partition=partition, timeout=timeout)
+        )
 
     def watch_table(self) -> Iterator[TableChange]:
         """Yield the whole table, then every change."""
-        changes = self._client.watch_table()
-        try:
-            while True:
-                yield self._call(anext(changes))
-        except StopAsyncIteration:
-            return
-        finally:
-            if self._loop is not None:
-                self._call(changes.aclose())
+        return self._running().iterate(self._client.watch_table())
 
-    def _call(self, work: Coroutine[Any, Any, T]) -> T:
+    @property
+    def kv(self) -> SyncKv:
+        """The replicated key-value store."""
+        return SyncKv(self._running(), self._store())
+
+    def lock(
+        self, name: bytes | str, *, value: bytes | str = b"", ttl: float | None = None
+    ) -> SyncLock:
+        """Make a named lock of the whole cluster: `with client.lock("reports") as lock`."""
+        return SyncLock(self._running(), Lock(self._store(), name, value=value, ttl=ttl))
+
+    def elect(
+        self, name: bytes | str, value: bytes | str = b"", *, ttl: float | None = None
+    ) -> SyncElection:
+        """Stand for an election: `with client.elect("main", "pod-1") as leading`."""
+        return SyncElection(self._running(), Election(self._store(), name, value=value, ttl=ttl))
+
+    def _running(self) -> LoopThread:
         if self._loop is None:
-            work.close()
             raise RuntimeError("the client is not open: use `with SyncClient() as client`")
-        future = asyncio.run_coroutine_threadsafe(work, self._loop)
-        try:
-            return future.result()
-        except (KeyboardInterrupt, concurrent.futures.CancelledError):
-            future.cancel()
-            raise
+        return self._loop
+
+    def _store(self) -> Kv:
+        async def find() -> Kv:
+            return self._client.kv  # it belongs to the loop
+
+        return self._running().call(find())

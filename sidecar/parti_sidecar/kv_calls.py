@@ -17,10 +17,8 @@ from parti_kv.store import KvStore
 from parti_kv.txn import Txn
 from parti_kv.values import NO_SESSION, Answers, SessionId, Status
 from parti_shard.errors import Executed, Failure, PartiError, Reason
-from parti_shard.kv_access import KvAccess
 from parti_shard.kv_stats import Kind
-from parti_shard.member import Member
-from parti_sidecar.host import Host
+from parti_sidecar.store_host import StoreAccess, StoreHost, StoreMember
 from parti_sidecar.unary_sends import NOT_READY
 
 _REFUSALS = {
@@ -68,7 +66,7 @@ class Written(NamedTuple):
 class KvCalls:
     """The store as the adapters of one sidecar call it."""
 
-    def __init__(self, host: Host) -> None:
+    def __init__(self, host: StoreHost) -> None:
         self._host = host
 
     def store(self) -> KvStore:
@@ -125,7 +123,7 @@ class KvCalls:
         assert isinstance(alive, tuple), alive
         return alive
 
-    async def _ask(self, ask: Callable[[KvAccess, asyncio.Future[object]], None]) -> object:
+    async def _ask(self, ask: Callable[[StoreAccess, asyncio.Future[object]], None]) -> object:
         member = self._member()
         outcome: asyncio.Future[object] = asyncio.get_running_loop().create_future()
         try:
@@ -135,7 +133,7 @@ class KvCalls:
         self._host.touch()
         return await outcome
 
-    def _member(self) -> Member:
+    def _member(self) -> StoreMember:
         member = self._host.member
         if member is None:
             raise PartiError(NOT_READY)

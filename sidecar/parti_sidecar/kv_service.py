@@ -19,7 +19,6 @@ from parti_shard.errors import Executed, Failure, PartiError, Reason
 from parti_shard.kv_access import TIMEOUT_MS
 from parti_shard.kv_frames import KEEP_SESSIONS_MAX
 from parti_sidecar.call_deadlines import timeout_ms_of
-from parti_sidecar.host import Host
 from parti_sidecar.kv_calls import KvCalls, Write, Written, malformed
 from parti_sidecar.kv_messages import (
     get_reply,
@@ -32,6 +31,7 @@ from parti_sidecar.kv_messages import (
 )
 from parti_sidecar.kv_stream import KvStream
 from parti_sidecar.rpc_meter import RpcMeter
+from parti_sidecar.store_host import StoreHost
 from parti_sidecar.unary_sends import NOT_READY
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ Context: TypeAlias = grpc.aio.ServicerContext
 class KvService:
     """See the module's docstring."""
 
-    def __init__(self, host: Host, meter: RpcMeter) -> None:
+    def __init__(self, host: StoreHost, meter: RpcMeter) -> None:
         self._host = host
         self._meter = meter
         self._calls = KvCalls(host)

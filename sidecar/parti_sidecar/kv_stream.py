@@ -20,12 +20,11 @@ from parti_proto import kv_pb2
 from parti_shard.errors import Failure, MalformedFrameError
 from parti_shard.kv_stats import Kind
 from parti_shard.limits import PROTOCOL_VERSION
-from parti_shard.member import Member
-from parti_sidecar.host import Host
 from parti_sidecar.kv_calls import malformed
 from parti_sidecar.kv_messages import read_answers, refusal, write_answers, writes_of
 from parti_sidecar.outcomes import Caller
 from parti_sidecar.rpc_meter import RpcMeter
+from parti_sidecar.store_host import StoreHost, StoreMember
 from parti_sidecar.streams import StreamWriter, read_frame, run_stream
 
 KV_STREAM = "KV.Stream"
@@ -39,7 +38,11 @@ class KvStream:
     """One open stream."""
 
     def __init__(
-        self, host: Host, member: Member, meter: RpcMeter, context: grpc.aio.ServicerContext
+        self,
+        host: StoreHost,
+        member: StoreMember,
+        meter: RpcMeter,
+        context: grpc.aio.ServicerContext,
     ) -> None:
         self._host = host
         self._member = member

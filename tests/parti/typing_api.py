@@ -54,6 +54,14 @@ def sync_calls() -> None:
     with parti.SyncClient() as client:
         assert_type(client.send(partition=3), parti.Reply)
         assert_type(client.watch_table(), Iterator[parti.TableChange])
+        assert_type(client.kv.get("a"), parti.kv.Entry | None)
+        assert_type(client.kv.cas("a", None, expect=3), parti.kv.CasResult)
+        assert_type(client.kv.range(), Iterator[parti.kv.Item])
+        assert_type(client.kv.watch(after=1), Iterator[parti.kv.Change])
+        with client.lock("a", ttl=5) as lock:
+            assert_type(lock.token, int)
+        with client.elect("a", "me") as leading:
+            assert_type(leading.leader(), parti.kv.LockState)
 
 
 async def errors(client: parti.Client) -> None:
@@ -71,4 +79,5 @@ async def testing() -> None:
     async with FakeSidecar(partitions=4) as sidecar:
         assert_type(sidecar.address, str)
         assert_type(await sidecar.move(0), int)
+        assert_type(sidecar.store.value("a"), bytes | None)
     assert_type(await run_handler(plain, b"p"), bytes)

@@ -2,6 +2,7 @@
 
 It speaks the real protocol over a real loopback port, but is a cluster of one member without
 Raft, leases of its own or other peers: it owns every partition and does what the test says.
+Its key-value store (`store`) is a real one that nobody shares.
 Keys map to partitions by another hash than in a real cluster.
 """
 
@@ -18,6 +19,7 @@ from parti._errors import Executed, Reason
 from parti._limits import PROTOCOL_VERSION, TIMEOUT_MS_MAX
 from parti._values import boottime_ms
 from parti.testing._service import Server
+from parti.testing._store import FakeStore
 from parti.testing._streams import ClientStream, Routed, Sink, WorkerStream, error_detail
 from parti_proto import app_pb2, errors_pb2
 
@@ -42,6 +44,7 @@ class FakeSidecar:
         in_flight_max: int = 4_096,
         payload_bytes_max: int = 1 << 20,
         protocol_version: int = PROTOCOL_VERSION,
+        store_bytes_max: int = 32 << 20,
     ) -> None:
         """Prepare a cluster of one member.
 
@@ -50,11 +53,13 @@ class FakeSidecar:
             in_flight_max: unanswered messages taken from one client.
             payload_bytes_max: larger payloads are refused.
             protocol_version: spoken to clients and workers.
+            store_bytes_max: how much the key-value store may hold.
         """
         self.partitions = partitions
         self.received_count = 0
         self.in_flight_most = 0  # the most unanswered messages seen from one client
         self.table_index = 1
+        self.store = FakeStore(store_bytes_max)
         self._welcome = app_pb2.Welcome(
             protocol_version=protocol_version,
             cluster_id="fake",
@@ -402,6 +407,7 @@ class FakeSidecar:
         while True:
             await asyncio.sleep(SWEEP_EVERY_S)
             self._sweep(asyncio.get_running_loop().time())
+            self.store.sweep()
 
     def _sweep(self, now: float) -> None:
         """Answer what is over its deadline."""

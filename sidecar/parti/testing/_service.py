@@ -26,7 +26,7 @@ SERVER_OPTIONS = (
 
 
 class Server:
-    """Serves `Router` and `Worker` on one loopback port, also again after `stop`."""
+    """Serves `Router`, `Worker` and `KV` on one loopback port, also again after `stop`."""
 
     def __init__(self, fake: FakeSidecar) -> None:
         self.port = 0
@@ -38,7 +38,9 @@ class Server:
         """Listen, at the former port if there was one."""
         assert self._server is None
         server = grpc.aio.server(options=SERVER_OPTIONS)
-        server.add_generic_rpc_handlers((self._router(), self._worker()))
+        server.add_generic_rpc_handlers(
+            (self._router(), self._worker(), self._fake.store.service())
+        )
         self.port = server.add_insecure_port(f"127.0.0.1:{self.port}")
         await server.start()
         self._server = server
@@ -48,6 +50,7 @@ class Server:
         server, self._server = self._server, None
         if server is not None:
             await server.stop(0)
+            await self._fake.store.end_calls()
             for call in self._calls:
                 call.cancel()
             if self._calls:
