@@ -28,6 +28,7 @@ from parti_operator.observed import (
     NodeState,
     PodSeen,
     StatefulSetSeen,
+    Trouble,
 )
 
 _OUT_OF_SERVICE: Final = "node.kubernetes.io/out-of-service"
@@ -36,6 +37,9 @@ _ZONE_LABEL: Final = "topology.kubernetes.io/zone"
 _SELECTED_NODE: Final = "volume.kubernetes.io/selected-node"
 # A container that waits for one of these will run by itself in a moment.
 _STARTING: Final = frozenset({"ContainerCreating", "PodInitializing"})
+_CRASHING: Final = "CrashLoopBackOff"
+# Words that take turns from one attempt to the next; the second one stays.
+_ALIASES: Final = {"ErrImagePull": "ImagePullBackOff"}
 
 
 def child_places(cluster: str) -> tuple[tuple[Kind, str], ...]:
@@ -97,7 +101,7 @@ def pod_seen(object_: Mapping[str, Any]) -> PodSeen:
         ready=_condition(status, "Ready").get("status") == "True",
         deleting="deletionTimestamp" in metadata,
         labels=labels,
-        waiting_for=_waiting_for(status),
+        trouble=_trouble(status),
         sidecar_exit_code=_sidecar_exit_code(status),
     )
 
@@ -157,16 +161,30 @@ def _condition(status: Mapping[str, Any], kind: str) -> Mapping[str, Any]:
     return next((row for row in conditions if row["type"] == kind), {})
 
 
-def _waiting_for(status: Mapping[str, Any]) -> str:
-    """Why the pod does not run, in Kubernetes' words; "" if it does or is about to."""
+def _trouble(status: Mapping[str, Any]) -> Trouble | None:
+    """Why the pod does not run; None if it does or is about to."""
     scheduled = _condition(status, "PodScheduled")
     if scheduled.get("status") == "False":
-        return _words(scheduled)
+        return _told(scheduled)
     for container in _containers(status):
         waiting = (container.get("state") or {}).get("waiting") or {}
         if waiting and waiting.get("reason") not in _STARTING:
-            return f"{container['name']}: {_words(waiting)}"
-    return _words(status) if status.get("phase") == "Failed" else ""
+            return _waiting(container, waiting)
+    return _told(status) if status.get("phase") == "Failed" else None
+
+
+def _waiting(container: Mapping[str, Any], waiting: Mapping[str, Any]) -> Trouble:
+    """How it ended says more than how long the kubelet waits, and does not change all the time."""
+    told = _told(waiting)
+    ended = (container.get("lastState") or {}).get("terminated") or {}
+    message = told.message
+    if told.reason == _CRASHING and ended:
+        message = f"it ended with exit code {ended['exitCode']} ({ended.get('reason') or 'Error'})"
+    return Trouble(_ALIASES.get(told.reason, told.reason), message, str(container["name"]))
+
+
+def _told(row: Mapping[str, Any]) -> Trouble:
+    return Trouble(row.get("reason") or "Unknown", row.get("message") or "")
 
 
 def _sidecar_exit_code(status: Mapping[str, Any]) -> int | None:
@@ -182,8 +200,3 @@ def _sidecar_exit_code(status: Mapping[str, Any]) -> int | None:
 
 def _containers(status: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     return [*(status.get("initContainerStatuses") or ()), *(status.get("containerStatuses") or ())]
-
-
-def _words(row: Mapping[str, Any]) -> str:
-    reason, message = row.get("reason") or "", row.get("message") or ""
-    return f"{reason}: {message}" if reason and message else reason or message or "unknown"

@@ -100,6 +100,7 @@ class EventReason(StrEnum):
     LEADER_TRANSFERRED = "LeaderTransferred"
     MEMBER_REMOVED = "MemberRemoved"
     ROLL_STARTED = "RollStarted"
+    POD_FAILING = "PodFailing"
     POD_REPLACED = "PodReplaced"
     ROLL_WAITING = "RollWaiting"
     ROLL_COMPLETED = "RollCompleted"

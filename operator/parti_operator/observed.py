@@ -77,6 +77,18 @@ class StatefulSetSeen:
 
 
 @dataclass(frozen=True, slots=True)
+class Trouble:
+    """Why a pod does not run and will not by itself in a moment, in Kubernetes' words."""
+
+    reason: str  # one word: Unschedulable, ImagePullBackOff, CrashLoopBackOff, ...
+    message: str = ""
+    container: str = ""  # "": the pod as a whole
+
+    def __str__(self) -> str:
+        return ": ".join(part for part in (self.container, self.reason, self.message) if part)
+
+
+@dataclass(frozen=True, slots=True)
 class PodSeen:
     """A pod of the StatefulSet."""
 
@@ -88,7 +100,7 @@ class PodSeen:
     ready: bool = False
     deleting: bool = False
     labels: Mapping[str, str] = field(default_factory=dict)
-    waiting_for: str = ""  # why it does not run, in Kubernetes' words; "" when it runs
+    trouble: Trouble | None = None
     sidecar_exit_code: int | None = None  # of its last end, None: it has not ended yet
 
 

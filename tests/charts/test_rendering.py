@@ -256,6 +256,7 @@ def test_notes_name_the_next_commands_and_warn_of_nothing_without_reason() -> No
     assert "kubectl --namespace parti-system rollout status deployment/parti-operator" in notes
     [example] = re.findall(r"<<EOF\n(.*?)  EOF", notes, re.DOTALL)
     assert yaml.safe_load(example)["kind"] == "PartiCluster"
+    assert "runAsNonRoot: false" in notes
 
 
 def _notes(values: Mapping[str, Any]) -> str:

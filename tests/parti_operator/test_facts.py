@@ -9,7 +9,7 @@ import pytest
 from parti_operator import facts, names
 from parti_operator.children import children
 from parti_operator.kube_api import CONFIG_MAP, KINDS, SERVICE, Object
-from parti_operator.observed import ChildKey, NodeState
+from parti_operator.observed import ChildKey, NodeState, Trouble
 from parti_operator.spec import parse
 from tests.parti_operator.defaults import SIDECAR_IMAGE, particluster
 
@@ -34,7 +34,7 @@ def test_a_pod_that_was_just_created_is_not_ready_and_waits_for_nothing() -> Non
     seen = facts.pod_seen({"metadata": _metadata(), "spec": {}})
     assert (seen.name, seen.uid, seen.ordinal) == ("orders-1", "uid-orders-1", 1)
     assert (seen.node, seen.ready, seen.deleting) == ("", False, False)
-    assert (seen.waiting_for, seen.sidecar_exit_code) == ("", None)
+    assert (seen.trouble, seen.sidecar_exit_code) == (None, None)
 
 
 def test_a_pod_tells_readiness_revision_node_and_deletion() -> None:
@@ -103,7 +103,23 @@ def test_a_pod_tells_readiness_revision_node_and_deletion() -> None:
     ],
 )
 def test_why_a_pod_does_not_run(status: Object, words: str) -> None:
-    assert facts.pod_seen(_pod(status)).waiting_for == words
+    assert str(facts.pod_seen(_pod(status)).trouble or "") == words
+
+
+def test_a_container_that_crashes_says_how_it_ended() -> None:
+    """The kubelet's own words change with every attempt: back-off 10s, 20s, 40s."""
+    waiting = {"reason": "CrashLoopBackOff", "message": "back-off 40s restarting failed container"}
+    ended = {"terminated": {"exitCode": 137, "reason": "OOMKilled"}}
+    app = _container("app", state={"waiting": waiting}, lastState=ended)
+    trouble = facts.pod_seen(_pod({"containerStatuses": [app]})).trouble
+    assert str(trouble) == "app: CrashLoopBackOff: it ended with exit code 137 (OOMKilled)"
+
+
+def test_an_image_that_cannot_be_pulled_has_one_reason() -> None:
+    for reason in ("ErrImagePull", "ImagePullBackOff"):
+        app = _container("app", state={"waiting": {"reason": reason}})
+        trouble = facts.pod_seen(_pod({"containerStatuses": [app]})).trouble
+        assert trouble == Trouble("ImagePullBackOff", container="app")
 
 
 @pytest.mark.parametrize(

@@ -81,7 +81,7 @@ def _not_blank(look: Look, replicas: int) -> str:
             return f"{look.pod_name(ordinal)} does not exist yet"
         sidecar = look.sidecar(pod)
         if sidecar is None:
-            return f"the sidecar of {pod.name} does not answer: {pod.waiting_for or 'starting'}"
+            return f"the sidecar of {pod.name} does not answer: {pod.trouble or 'starting'}"
         if sidecar.cluster_id or sidecar.member_id or sidecar.state not in BLANK_STATES:
             return f"{pod.name} is {sidecar.state.value}"
     return ""

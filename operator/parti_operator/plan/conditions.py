@@ -13,6 +13,7 @@ from typing import Any
 from parti_operator.names import ConditionType
 from parti_operator.plan.findings import Findings
 from parti_operator.plan.look import Look
+from parti_operator.plan.pod_troubles import failing_pods, listed
 from parti_operator.plan.timestamps import as_text
 
 _TRUE, _FALSE, _UNKNOWN = "True", "False", "Unknown"
@@ -68,6 +69,12 @@ def _as_condition(
     }
 
 
+def message_of(status: Mapping[str, Any], kind: ConditionType) -> str:
+    """What a status says under a condition; "" without it."""
+    rows = (row for row in status.get("conditions", ()) if row.get("type") == kind)
+    return next((str(row.get("message", "")) for row in rows), "")
+
+
 def was_paused(status: Mapping[str, Any]) -> bool:
     """Whether the status was written by a pass that kept its hands off."""
     rows = (row for row in status.get("conditions", ()) if row.get("type") == ConditionType.PAUSED)
@@ -90,14 +97,18 @@ def _why_not_ready(look: Look, found: Findings) -> tuple[str, str]:
         return found.refused
     if look.observed.deleting:
         return "Deleting", "the cluster is being deleted"
+    failing = failing_pods(look)
     if not look.exists:
-        return "NotBootstrapped", found.bootstrapping.waits_for
+        reason = failing[0].trouble.reason if failing else "NotBootstrapped"
+        return reason, found.bootstrapping.waits_for
     if look.view is None:
         return found.quorum.reason, found.quorum.message
     unready = [name for name in map(look.pod_name, range(look.want)) if not _is_ready(look, name)]
     spared = 1 if found.rolling.active else 0
     if len(unready) > spared:
-        return "PodsNotReady", f"not ready: {', '.join(unready)}"
+        reason = failing[0].trouble.reason if failing else "PodsNotReady"
+        said = f"not ready: {', '.join(unready)}"
+        return reason, f"{said}; {listed(failing)}" if failing else said
     if look.view.partitions.free:
         return "PartitionsUnowned", f"{look.view.partitions.free} partitions have no owner"
     return "", ""
@@ -155,6 +166,9 @@ def _degradations(look: Look, found: Findings) -> list[tuple[str, str]]:
         text = f"the cluster has {view.partitions.total} partitions, which can never change"
         reasons.append(("PartitionsDiffer", text))
     reasons.extend(("MemberLost", text) for text in found.replacing.lost)
+    failing = failing_pods(look)
+    if failing:
+        reasons.append((failing[0].trouble.reason, listed(failing)))
     if found.scaling.stalled:
         reasons.append(("DrainStalled", found.scaling.stalled))
     if found.rolling.stalled:

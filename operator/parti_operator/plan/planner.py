@@ -30,7 +30,7 @@ from parti_operator.plan.replacing import plan_replacing
 from parti_operator.plan.rolling import plan_rolling
 from parti_operator.plan.scaling import plan_scaling
 from parti_operator.plan.status import status_of
-from parti_operator.plan.telling import events_of, warnings_of
+from parti_operator.plan.telling import events_of, lasting_of
 from parti_operator.plan.values import Occurrence, Plan
 
 AGAIN_MS = 100  # a record was written, the action it is for comes next
@@ -83,7 +83,7 @@ def _hands_off(look: Look, found: Findings) -> Plan:
         quorum=replace(found.quorum, record=look.status.get("forcedQuorum")),
         bootstrapping=replace(found.bootstrapping, record=look.status.get("bootstrap")),
     )
-    events = list(warnings_of(look))
+    events = list(lasting_of(look))
     if found.bootstrapping.refused:
         events.extend(found.bootstrapping.events)
     if found.conflicts:

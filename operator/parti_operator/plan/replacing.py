@@ -181,6 +181,6 @@ def _circumstances(look: Look, pod: PodSeen) -> str:
             f"its pod waits for node {pod.node}. If nothing runs there any more, delete the node or"
             " taint it node.kubernetes.io/out-of-service"
         )
-    if pod.waiting_for:
-        return pod.waiting_for
+    if pod.trouble:
+        return str(pod.trouble)
     return f"its pod is on node {pod.node or '-'}"

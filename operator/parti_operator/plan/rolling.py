@@ -244,8 +244,8 @@ def _ailment(look: Look, ordinal: int) -> str:
     pod, member = look.pods.get(ordinal), look.member_at(ordinal)
     if pod is None or pod.deleting:
         return "its pod is being replaced"
-    if pod.waiting_for:
-        return pod.waiting_for
+    if pod.trouble:
+        return str(pod.trouble)
     if member is None:
         return "it has not joined"
     if not look.is_alive(member):

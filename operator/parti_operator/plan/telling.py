@@ -10,18 +10,19 @@ from collections.abc import Iterator
 from itertools import chain
 
 from parti_operator.actions import Action, GrowClaim, SetIntent, SetPolicy, TransferLeader
-from parti_operator.names import EventReason
+from parti_operator.names import ConditionType, EventReason
 from parti_operator.observed import Intent
-from parti_operator.plan.conditions import was_paused
+from parti_operator.plan.conditions import message_of, was_paused
 from parti_operator.plan.findings import Findings
 from parti_operator.plan.look import Look
+from parti_operator.plan.pod_troubles import LISTED_MAX, failing_pods
 from parti_operator.plan.values import Occurrence
 from parti_operator.spec import warnings
 
 
 def events_of(look: Look, found: Findings, actions: tuple[Action, ...]) -> tuple[Occurrence, ...]:
     """Everything but what is said of the children."""
-    told = list(warnings_of(look))
+    told = list(lasting_of(look))
     if was_paused(look.status):
         told.append(Occurrence(EventReason.RESUMED, "the spec is followed again"))
     of_actions = (event for action in actions if (event := _of_action(look, action)) is not None)
@@ -30,12 +31,16 @@ def events_of(look: Look, found: Findings, actions: tuple[Action, ...]) -> tuple
     return (*told, *of_actions, *lost, *chain.from_iterable(part.events for part in parts))
 
 
-def warnings_of(look: Look) -> Iterator[Occurrence]:
-    """What is unwise in the spec, if the status does not say it yet."""
+def lasting_of(look: Look) -> Iterator[Occurrence]:
+    """What is unwise in the spec, and pods that do not run, if the status does not say it yet."""
     known = look.status.get("warnings", ())
     for text in warnings(look.spec):
         if text not in known:
             yield Occurrence(EventReason.SPEC_WARNING, text, warning=True)
+    said = message_of(look.status, ConditionType.DEGRADED)
+    for pod in failing_pods(look)[:LISTED_MAX]:
+        if pod.headline not in said:
+            yield Occurrence(EventReason.POD_FAILING, pod.text, warning=True)
 
 
 def _of_action(look: Look, action: Action) -> Occurrence | None:

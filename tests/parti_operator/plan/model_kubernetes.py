@@ -22,6 +22,7 @@ from parti_operator.observed import (
     SidecarSeen,
     SidecarState,
     StatefulSetSeen,
+    Trouble,
 )
 from parti_operator.spec import ClusterSpec, parse
 from tests.parti_operator.defaults import SIDECAR_IMAGE, particluster
@@ -36,6 +37,7 @@ from tests.parti_operator.plan.model_cluster import (
 UID = "5ba1b1e2-3c1f-4c5e-9d59-0a3f1c2d4e5f"
 START_MS = 1_795_000_000_000
 GRACE_TICKS = 12
+NO_NODE = Trouble("Unschedulable", "no node has its volume")
 EVICTION_TICKS = 3  # until a cut node's pods are told to go
 STATEFUL_SET = ChildKey("StatefulSet", "orders")
 SETTINGS: Mapping[str, Any] = {
@@ -185,7 +187,7 @@ class Kubernetes:
             node=pod.node,
             ready=self.is_ready(pod),
             deleting=pod.ending is not None,
-            waiting_for="" if pod.node else "no node has its volume",
+            trouble=None if pod.node else NO_NODE,
         )
 
     def _claim_seen(self, claim: Claim) -> ClaimSeen:

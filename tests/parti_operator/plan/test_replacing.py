@@ -9,7 +9,15 @@ import pytest
 
 from parti_operator.actions import DeleteClaim, DeletePod
 from parti_operator.names import EventReason
-from parti_operator.observed import Intent, MemberSeen, NodeSeen, NodeState, Role, SidecarState
+from parti_operator.observed import (
+    Intent,
+    MemberSeen,
+    NodeSeen,
+    NodeState,
+    Role,
+    SidecarState,
+    Trouble,
+)
 from parti_operator.plan.look import Look
 from parti_operator.plan.replacing import Replacing, plan_replacing
 from tests.parti_operator.plan.looks import (
@@ -30,7 +38,11 @@ FRESH = (DeleteClaim("parti-data-orders-2", "claim-2"), DeletePod("orders-2", "p
 NODES = {f"node-{i}": NodeSeen(f"node-{i}", NodeState.READY, "") for i in range(2)}
 SILENT = NodeSeen("node-2", NodeState.UNREACHABLE, "")
 OUT = NodeSeen("node-2", NodeState.OUT_OF_SERVICE, "")
-PENDING = {"node": "", "ready": False, "waiting_for": "no node has its volume"}
+PENDING = {
+    "node": "",
+    "ready": False,
+    "trouble": Trouble("Unschedulable", "no node has its volume"),
+}
 
 
 def lost_status(minutes: int) -> dict[str, Any]:

@@ -10,7 +10,7 @@ import pytest
 from parti_operator import names
 from parti_operator.actions import DeletePod, EvictPod, TransferLeader
 from parti_operator.names import EventReason
-from parti_operator.observed import Intent, MemberSeen, PodSeen, Role, StatefulSetSeen
+from parti_operator.observed import Intent, MemberSeen, PodSeen, Role, StatefulSetSeen, Trouble
 from parti_operator.plan.rolling import Rolling, plan_rolling
 from tests.parti_operator.plan.looks import UID, ago, dead, look, member, pod, record
 
@@ -258,10 +258,10 @@ def test_nobody_is_drained_when_nobody_else_can_receive() -> None:
 
 
 def test_it_says_what_kubernetes_says() -> None:
-    pods = {1: pod(1, ready=False, waiting_for="CrashLoopBackOff")}
+    pods = {1: pod(1, ready=False, trouble=Trouble("CrashLoopBackOff", container="app"))}
     made = roll([0, 2], pods=pods)
     assert made.status is not None
-    assert made.status["reason"] == "waits for orders-1: CrashLoopBackOff"
+    assert made.status["reason"] == "waits for orders-1: app: CrashLoopBackOff"
 
 
 def test_before_there_is_a_cluster_outdated_pods_are_deleted() -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from parti_operator import names
 from parti_operator.names import EventReason
-from parti_operator.observed import ChildKey, Intent, Observed, SidecarState
+from parti_operator.observed import ChildKey, Intent, Observed, PodSeen, SidecarState, Trouble
 from parti_operator.plan import Plan, plan, refuse
 from parti_operator.plan.quorum import LOST_AFTER_MS
 from parti_operator.spec import InvalidSpecError, Problem
@@ -77,6 +77,10 @@ def rolling(*old: int, turn: int, age_ms: int = 0, **changes: Any) -> Observed:
     return quiet(**{"pods": pods, "status": status(roll=roll), **changes})
 
 
+def crashing(ordinal: int) -> PodSeen:
+    return pod(ordinal, ready=False, trouble=Trouble("CrashLoopBackOff", "exit code 1", "app"))
+
+
 def leaving() -> Observed:
     members = [member(0), member(1), member(2, partitions_owned=0, intent=Intent.DRAIN)]
     intents = [record(102, "remove")]
@@ -123,6 +127,7 @@ SITUATIONS: dict[EventReason, Observed] = {
     EventReason.LEADER_TRANSFERRED: handing_over(),
     EventReason.MEMBER_REMOVED: leaving(),
     EventReason.ROLL_STARTED: rolling(0, 1, 2, turn=2, status=status()),
+    EventReason.POD_FAILING: quiet(pods=(pod(0), pod(1), crashing(2))),
     EventReason.POD_REPLACED: rolling(0, 1, turn=2),
     EventReason.ROLL_WAITING: rolling(0, 1, 2, turn=2, age_ms=LONG_MS),
     EventReason.ROLL_COMPLETED: rolling(turn=0),
@@ -186,6 +191,18 @@ def test_another_warning_is_told_beside_the_known_one() -> None:
     (told,) = (e for e in second.events if e.reason is EventReason.SPEC_WARNING)
     assert told.message.startswith("disruption.maxUnavailable")
     assert len(second.status["warnings"]) == 2
+
+
+def test_a_failing_pod_is_told_once_and_again_when_it_fails_otherwise() -> None:
+    first = made(SITUATIONS[EventReason.POD_FAILING])
+    (told,) = first.events
+    assert told.message.startswith("orders-2 app CrashLoopBackOff: exit code 1: ")
+    again = quiet(pods=(pod(0), pod(1), crashing(2)), status=first.status)
+    assert reasons(again) == []
+    other = pod(2, ready=False, trouble=Trouble("ImagePullBackOff", "", "app"))
+    assert reasons(quiet(pods=(pod(0), pod(1), other), status=first.status)) == [
+        EventReason.POD_FAILING
+    ]
 
 
 def test_who_hands_over_to_whom_and_which_disk_grows() -> None:
