@@ -7,6 +7,7 @@ A variable that is present but empty counts as not given.
 from __future__ import annotations
 
 import argparse
+import ipaddress
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -21,6 +22,7 @@ Word = TypeVar("Word", bound=StrEnum)
 PREFIX: Final = "PARTI_OPERATOR_"
 _SECOND_MS = 1_000
 _HOUR_MS = 3_600 * _SECOND_MS
+_PORT_MAX = 65_535
 _NAME = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 _TRUE = frozenset({"true", "yes", "1"})
 _FALSE = frozenset({"false", "no", "0"})
@@ -166,7 +168,11 @@ def _choice(given: Mapping[str, str], name: str, options: type[Word]) -> Word:
 
 
 def _address(text: str) -> tuple[str, int]:
-    host, colon, port = text.rpartition(":")
-    if not colon or not port.isdigit() or int(port) > 65_535:
-        raise ConfigError(f"http_address: must be host:port, not {text!r}")
-    return host.strip("[]"), int(port)
+    host, _, port = text.rpartition(":")
+    try:
+        address = ipaddress.ip_address(host.removeprefix("[").removesuffix("]"))
+    except ValueError:
+        address = None
+    if address is None or not port.isdigit() or int(port) > _PORT_MAX:
+        raise ConfigError(f"http_address: must be ip:port or [ip]:port, not {text!r}")
+    return str(address), int(port)

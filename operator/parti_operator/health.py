@@ -13,6 +13,8 @@ from dataclasses import dataclass
 
 from aiohttp import web
 
+from parti_sidecar.transport import listening_socket
+
 PASS_MS_MAX = 240_000
 RESYNCS_MISSED_MAX = 3
 _SHUTDOWN_S = 1.0
@@ -58,7 +60,7 @@ class HealthServer:
         app.router.add_get("/metrics", self._serve_metrics)
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=_SHUTDOWN_S)
         await self._runner.setup()
-        await web.TCPSite(self._runner, host, port).start()
+        await web.SockSite(self._runner, listening_socket(host, port)).start()
         bound: int = self._runner.addresses[0][1]
         return bound
 

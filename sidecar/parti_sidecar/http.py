@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import socket
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
@@ -25,6 +24,7 @@ import h11
 
 from parti_sidecar.config_kinds import join_address, split_address
 from parti_sidecar.logs import event
+from parti_sidecar.transport import listening_socket
 
 CONNECTIONS_MAX = 64
 HEAD_BYTES_MAX = 16 << 10
@@ -99,7 +99,7 @@ class HttpServer:
         """Listen; gives the address with the port that was chosen where 0 was asked for."""
         host, port = split_address(address)
         try:
-            listening = _listening_socket(host, port)
+            listening = listening_socket(host, port)
             self._server = await asyncio.start_server(self._accept, sock=listening)
         except OSError as error:
             raise HttpBindError(address, error) from error
@@ -254,13 +254,6 @@ class _Connection:
         data = self._http.send(part)
         if data:
             self._writer.write(data)
-
-
-def _listening_socket(host: str, port: int) -> socket.socket:
-    """`::` takes IPv4 too, as at the gRPC ports: a probe comes to either address of a pod."""
-    every = host == "::" and socket.has_dualstack_ipv6()
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    return socket.create_server((host, port), family=family, dualstack_ipv6=every)
 
 
 def _request(head: h11.Request, body: bytes, peer: str) -> HttpRequest:

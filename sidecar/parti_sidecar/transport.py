@@ -118,7 +118,7 @@ async def listen_for_streams(
     """Listen on an address as `bind` does; gives the server and the address that was bound."""
     host, port = split_address(address)
     try:
-        listening = _listening_socket(host, port)
+        listening = listening_socket(host, port)
     except OSError as error:
         raise BindError(address, error.strerror or str(error)) from error
     bound = join_address(host, listening.getsockname()[1])
@@ -128,10 +128,16 @@ async def listen_for_streams(
     return server, bound
 
 
-def _listening_socket(host: str, port: int) -> socket.socket:
-    """Every address of the machine means both families, as gRPC takes it."""
-    if ipaddress.ip_address(host).is_unspecified and socket.has_dualstack_ipv6():
-        return socket.create_server(("::", port), family=socket.AF_INET6, dualstack_ipv6=True)
+def listening_socket(host: str, port: int) -> socket.socket:
+    """Listen as `bind` does. Raises OSError.
+
+    Every address of the machine, `0.0.0.0` or `::`, means both families, or the one that the kernel
+    has; gRPC takes it so too. One setting then fits pods of either family.
+    """
+    if ipaddress.ip_address(host).is_unspecified:
+        if socket.has_dualstack_ipv6():
+            return socket.create_server(("::", port), family=socket.AF_INET6, dualstack_ipv6=True)
+        host = "0.0.0.0"  # noqa: S104 - asked for
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     return socket.create_server((host, port), family=family)
 

@@ -34,10 +34,10 @@ def test_a_watch_that_ended_is_an_illness() -> None:
     assert ill == "2 watches have ended"
 
 
-async def _ask(port: int, path: str) -> tuple[int, str]:
+async def _ask(port: int, path: str, host: str = "127.0.0.1") -> tuple[int, str]:
     async with (
         aiohttp.ClientSession() as session,
-        session.get(f"http://127.0.0.1:{port}{path}") as answer,
+        session.get(f"http://{host}:{port}{path}") as answer,
     ):
         return answer.status, await answer.text()
 
@@ -66,12 +66,23 @@ async def test_the_pages(vitals: Vitals, health: int, readiness: int) -> None:
         await server.stop()
 
 
+@pytest.mark.parametrize("every", ["0.0.0.0", "::"])
+async def test_a_pod_of_either_family_is_probed(every: str) -> None:
+    server = HealthServer(lambda: _WELL, Metrics().text)
+    port = await server.start(every, 0)
+    try:
+        for host in ("127.0.0.1", "[::1]"):
+            assert (await _ask(port, "/healthz", host))[0] == 200
+    finally:
+        await server.stop()
+
+
 async def test_a_taken_port_is_an_error() -> None:
     first = HealthServer(lambda: _WELL, Metrics().text)
     port = await first.start("127.0.0.1", 0)
     second = HealthServer(lambda: _WELL, Metrics().text)
     try:
-        with pytest.raises(OSError, match="address already in use"):
+        with pytest.raises(OSError, match="Address already in use"):
             await second.start("127.0.0.1", port)
     finally:
         await second.stop()

@@ -283,7 +283,12 @@ async def test_ipv6_works() -> None:
 
 @pytest.mark.parametrize(
     ("every", "reached"),
-    [("0.0.0.0", "127.0.0.1"), ("[::]", "127.0.0.1"), ("[::]", "[::1]")],
+    [
+        ("0.0.0.0", "127.0.0.1"),
+        ("0.0.0.0", "[::1]"),
+        ("[::]", "127.0.0.1"),
+        ("[::]", "[::1]"),
+    ],
 )
 async def test_every_address_of_the_machine_is_reached(every: str, reached: str) -> None:
     """A kubelet probes the address of the pod, which may be of either family."""

@@ -213,6 +213,7 @@ class _Tuned(asyncio.Protocol):
     [
         ("127.0.0.1:0", "127.0.0.1"),
         ("[::1]:0", "::1"),
+        ("0.0.0.0:0", "127.0.0.1"),
         ("0.0.0.0:0", "::1"),
         ("[::]:0", "127.0.0.1"),
         ("127.0.0.1:0", "localhost"),
@@ -230,6 +231,20 @@ async def test_streams_are_dialled_in_both_families_and_tuned_at_both_ends(
         assert end.unconfirmed_ms == transport.UNCONFIRMED_MS
         assert end.no_delay
         assert end.write_limits == (transport.UNWRITTEN_BYTES_LOW, transport.UNWRITTEN_BYTES_HIGH)
+    server.close()
+    await server.wait_closed()
+
+
+@pytest.mark.parametrize("every", ["0.0.0.0:0", "[::]:0"])
+async def test_a_kernel_without_ipv6_listens_in_the_family_that_it_has(
+    every: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(socket, "has_dualstack_ipv6", lambda: False)
+    monkeypatch.setattr(_Tuned, "made", [])
+    server, bound = await listen_for_streams(every, _Tuned)
+    assert [listening.family for listening in server.sockets] == [socket.AF_INET]
+    await dial_stream("127.0.0.1", int(bound.rpartition(":")[2]), _Tuned)
+    await until(lambda: len(_Tuned.made) == 2, "both ends")
     server.close()
     await server.wait_closed()
 
