@@ -13,6 +13,8 @@ from typing import Final
 MS: Final = 1_000
 S: Final = 1_000_000
 
+EVENTS_MAX: Final = 5_000_000  # of a run, far above any that ends: a cycle is a bug and no hang
+
 Action = Callable[[], object]
 
 
@@ -55,8 +57,9 @@ class Timeline:
     def run_until(self, end_us: int) -> None:
         """Let everything up to `end_us` happen."""
         queue = self._queue
-        while queue and queue[0][0] <= end_us:
+        while queue and queue[0][0] <= end_us and self.events < EVENTS_MAX:
             self.now_us, _, action = heappop(queue)
             self.events += 1
             action()
+        assert self.events < EVENTS_MAX, "the run does not end"
         self.now_us = max(self.now_us, end_us)
