@@ -93,6 +93,17 @@ def test_who_has_begun_to_found_a_cluster_joins_no_other() -> None:
     assert caught.value.failure.reason is Reason.CONFLICT
 
 
+def test_the_table_of_a_founding_is_enough_to_join_no_other() -> None:
+    disk = MemoryDisk()
+    storage = MemoryStorage(disk, ME)
+    founded(storage, storage.load(), first_table(), FOUNDER)
+    disk.crash()
+    left = MemoryStorage(disk, ME).load()
+    with pytest.raises(PartiError) as caught:
+        joined(replace(left, hard_state=HardState()))
+    assert caught.value.failure.reason is Reason.CONFLICT
+
+
 def test_settings_reach_the_member() -> None:
     config = replace(
         CONFIG,
