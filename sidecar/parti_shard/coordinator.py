@@ -25,7 +25,7 @@ from parti_shard.lease import LeaseKeeper, RenewRefusal
 from parti_shard.load import LoadMeter
 from parti_shard.planning import Circumstances, Plan, PlannedMove, make_plan
 from parti_shard.proposals import Proposals
-from parti_shard.standing import Report, Standing, judge
+from parti_shard.standing import Report, Standing, judge, receivers
 from parti_shard.table import Phase, Table
 from parti_shard.wire import Renew
 
@@ -54,6 +54,7 @@ class Coordinator:
         self._leading = False
         self._reports: dict[MemberId, Report] = {}
         self._standings: dict[MemberId, Standing] = {}
+        self._receivers: frozenset[MemberId] = frozenset()
         self._reasons: dict[MemberId, str] = {}
         self._roster_revision = -1
         self._free: set[PartitionId] = set()
@@ -89,6 +90,7 @@ class Coordinator:
         self._proposals.clear()
         self._window.clear()
         self._urgent_stale = False
+        self._receivers = frozenset()
         for kept in (
             self._reports,
             self._standings,
@@ -239,7 +241,7 @@ class Coordinator:
             self._cooling.pop(partition, None)
             self._cooling[partition] = now_ms + table.policy.partition_cooldown_ms
         pinned = table.pins.get(partition, owner)
-        if pinned != owner or self._standings.get(owner) is not Standing.RECEIVES:
+        if pinned != owner or owner not in self._receivers:
             self._urgent_stale = True
 
     def _standings_changed(self, now_ms: int) -> None:
@@ -255,6 +257,7 @@ class Coordinator:
             for member, record in self._table.members.items()
         }
         self._standings = {member: standing for member, (standing, _) in judged.items()}
+        self._receivers = receivers(self._standings)
         reasons = {member: reason for member, (_, reason) in judged.items()}
         for member, reason in reasons.items():
             if self._reasons.get(member) != reason:
@@ -324,7 +327,7 @@ class Coordinator:
         homeless: dict[PartitionId, Cause] = {}
         for partition in sorted(self._released):
             self._answer_release(partition, commands, homeless)
-        if any(standing is Standing.RECEIVES for standing in self._standings.values()):
+        if self._receivers:
             free = (p for p in sorted(self._free) if self._proposals.of(p) is None)
             homeless.update(dict.fromkeys(free, Cause.ORPHAN))
         if homeless:
@@ -356,7 +359,7 @@ class Coordinator:
         revoking = table.phase[partition] == Phase.REVOKING
         heir = table.target[partition] if revoking else table.owner[partition]
         cause = table.history[partition][-1].cause if revoking else Cause.WORKER_REPLACED
-        if self._standings.get(heir) is Standing.RECEIVES:
+        if heir in self._receivers:
             commands.append(self._grant(partition, heir, cause))
         else:
             homeless[partition] = cause if revoking else Cause.NO_WORKER
@@ -365,7 +368,7 @@ class Coordinator:
         self, partition: PartitionId, target: MemberId, cause: Cause, commands: list[Command]
     ) -> None:
         table = self._table
-        if self._standings.get(target) is Standing.RECEIVES:
+        if target in self._receivers:
             commands.append(self._grant(partition, target, cause))
         elif table.phase[partition] != Phase.FREE:
             epoch, session = table.epoch[partition], table.session[partition]
@@ -424,7 +427,7 @@ class Coordinator:
             return False
         if partition in self._released or self._proposals.of(partition) is not None:
             return False
-        return not move.target or self._standings.get(move.target) is Standing.RECEIVES
+        return not move.target or move.target in self._receivers
 
     def _tell(self, now_ms: int, line: str) -> None:
         self._story.append(f"{now_ms} ms: {line}")

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from parti_shard.commands import Cause
 from parti_shard.ids import NO_MEMBER, MemberId, PartitionId, SessionId
 from parti_shard.placement import Problem, place
-from parti_shard.standing import Standing
+from parti_shard.standing import Standing, receivers
 from parti_shard.table import Phase, Table
 
 
@@ -56,9 +56,13 @@ def make_plan(table: Table, given: Circumstances) -> Plan:
 
 
 def _problem(table: Table, given: Circumstances) -> Problem:
-    """Leave out what stays where it is: partitions of members that keep, unless pinned away."""
+    """Leave out what stays where it is: partitions of members that keep, unless pinned away.
+
+    Of members that keep and yet receive, theirs count, so that what comes to them comes evenly.
+    """
     standings = given.standings
-    receives = {m for m, standing in standings.items() if standing is Standing.RECEIVES}
+    receives = receivers(standings)
+    keep = {member for member, standing in standings.items() if standing.keeps}
     pins = {p: member for p, member in table.pins.items() if member in receives}
     partitions, current, last = [], [], []
     for partition in map(PartitionId, range(table.partitions)):
@@ -67,7 +71,9 @@ def _problem(table: Table, given: Circumstances) -> Problem:
             owner = NO_MEMBER
         elif table.phase[partition] == Phase.REVOKING:
             owner = table.target[partition]
-        elif standings.get(owner) is Standing.KEEPS and partition not in pins:
+        elif owner in keep and owner in receives:
+            pins[partition] = owner
+        elif owner in keep and partition not in pins:
             continue
         partitions.append(partition)
         current.append(owner if owner in receives else NO_MEMBER)

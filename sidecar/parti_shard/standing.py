@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import IntEnum
 
 from parti_shard.commands import Intent, MemberRecord
-from parti_shard.ids import LogIndex, SessionId
+from parti_shard.ids import LogIndex, MemberId, SessionId
 
 
 class Standing(IntEnum):
     """A member's part in placement."""
 
     RECEIVES = 0  # may be given partitions
-    KEEPS = 1  # stays with what it has, receives none
-    SHEDS = 2  # what it has moves away
+    UNHEARD = 1  # keeps what it has until it reports to this leader, or its session ends
+    CORDONED = 2  # keeps what it has, receives what nobody else can own
+    KEEPS = 3  # stays with what it has, receives none
+    SHEDS = 4  # what it has moves away
+
+    @property
+    def keeps(self) -> bool:
+        return self in (Standing.UNHEARD, Standing.CORDONED, Standing.KEEPS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,11 +50,23 @@ def judge(record: MemberRecord, report: Report | None, *, stopped: bool) -> tupl
     if record.router_only:
         return Standing.SHEDS, "only routes"
     if report is None or report.session != record.session:
-        return Standing.KEEPS, "has not reported to this leader yet"
+        return Standing.UNHEARD, "has not reported to this leader yet"
     if report.draining:
         return Standing.SHEDS, "is shutting down"
     if not report.worker_ready:
         return Standing.SHEDS, "has no worker"
     if record.intent is Intent.CORDON:
-        return Standing.KEEPS, "is cordoned"
+        return Standing.CORDONED, "is cordoned"
     return Standing.RECEIVES, "may own partitions"
+
+
+def receivers(standings: Mapping[MemberId, Standing]) -> frozenset[MemberId]:
+    """Return who may be given partitions.
+
+    A partition without an owner is worse than a cordon that is not kept: where nobody else can own
+    partitions, cordoned members do. A member that has not reported yet may be that somebody.
+    """
+    found = frozenset(m for m, standing in standings.items() if standing is Standing.RECEIVES)
+    if found or Standing.UNHEARD in standings.values():
+        return found
+    return frozenset(m for m, standing in standings.items() if standing is Standing.CORDONED)

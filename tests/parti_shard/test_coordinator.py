@@ -52,6 +52,11 @@ class Scene:
         self.coordinator.table_changed(self.table.take_changed(), self.now_ms)
         self.coordinator.check_invariants()
 
+    def reopen(self, member: Any) -> None:
+        """The member comes back with a new session."""
+        record = self.table.members[member]
+        self.apply([OpenSession(member, record.last_session, 100 + member, record.name, "x")])
+
     def renew(
         self, member: Any, released: Any = (), *, ready: bool = True, drain: bool = False
     ) -> None:
