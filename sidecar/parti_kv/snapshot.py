@@ -1,6 +1,7 @@
-"""The whole state as chunks of bytes, none much larger than `SNAPSHOT_CHUNK_BYTES` or one value.
+"""The whole state as parts, put together to chunks: what is made at once, while the store waits.
+None is much larger than `SNAPSHOT_CHUNK_BYTES`, or one value.
 
-Each chunk is its kind, its length and its body. The chunks of all records, sessions and locks stand
+Each part is its kind, its length and its body. The parts of all records, sessions and locks stand
 between a first one with what is there once and a last one with the counts, so that a snapshot cut
 short or put together wrongly is refused.
 """
@@ -22,9 +23,11 @@ from parti_kv.values import NO_REVISION, NO_SESSION, Record, Revision, SessionId
 
 FORMAT_VERSION: Final = 1
 _BEGIN, _RECORDS, _SESSION, _LOCK, _END = range(1, 6)
-_RECORDS_MAX: Final = 1_024  # of one chunk
+_RECORDS_MAX: Final = 1_024  # of one part
+_GROUP_BYTES_MIN: Final = 32 << 10
+_GROUP_PARTS_MAX: Final = 64
 
-_CHUNK = Struct("<BI")  # kind, length
+_PART = Struct("<BI")  # kind, length
 _BEGIN_FIELDS = Struct("<BQQQ")  # version, revision, bytes_max, last session
 _SESSION_FIELDS = Struct("<QQIQI")  # id, nonce, TTL, kept from, answers
 _TICKET_FIELDS = Struct("<QQ")  # session, token
@@ -45,24 +48,39 @@ class State:
 
 
 def encode_state(state: State) -> Iterator[bytes]:
-    """Give the chunks; the state must not change meanwhile."""
-    yield _chunk(
+    """Give the chunks, each made when it is taken; the state must not change meanwhile.
+
+    Small ones are put together, so that all cost about the same.
+    """
+    group: list[bytes] = []
+    size_bytes = 0
+    for part in _parts(state):
+        group.append(part)
+        size_bytes += len(part)
+        if size_bytes >= _GROUP_BYTES_MIN or len(group) >= _GROUP_PARTS_MAX:
+            yield b"".join(group)
+            group, size_bytes = [], 0
+    yield b"".join(group)
+
+
+def _parts(state: State) -> Iterator[bytes]:
+    yield _part(
         _BEGIN,
         _BEGIN_FIELDS.pack(FORMAT_VERSION, state.revision, state.bytes_max, state.last_session),
     )
-    yield from _record_chunks(state.records)
+    yield from _record_parts(state.records)
     for session in state.sessions:
-        yield _chunk(_SESSION, _session_body(session))
+        yield _part(_SESSION, _session_body(session))
     for name, queue in state.locks.items():
-        yield _chunk(_LOCK, _lock_body(name, queue))
+        yield _part(_LOCK, _lock_body(name, queue))
     counts = len(state.records), len(state.sessions), len(state.locks)
-    yield _chunk(_END, _END_FIELDS.pack(*counts))
+    yield _part(_END, _END_FIELDS.pack(*counts))
 
 
 def read_state(data: bytes) -> State:
     """Return the state of all chunks together; `MalformedKvError` if they are not whole."""
     reader = Reader(data)
-    begin = _read_chunk(reader, _BEGIN)
+    begin = _read_first(reader, _BEGIN)
     version, revision, bytes_max, last_session = begin.fields(_BEGIN_FIELDS)
     if version != FORMAT_VERSION:
         raise MalformedKvError(f"a snapshot of format {version}, this is {FORMAT_VERSION}")
@@ -74,19 +92,19 @@ def read_state(data: bytes) -> State:
     return state
 
 
-def _chunk(kind: int, body: bytes) -> bytes:
-    return _CHUNK.pack(kind, len(body)) + body
+def _part(kind: int, body: bytes) -> bytes:
+    return _PART.pack(kind, len(body)) + body
 
 
-def _read_chunk(reader: Reader, expected: int) -> Reader:
-    kind, length = reader.fields(_CHUNK)
+def _read_first(reader: Reader, expected: int) -> Reader:
+    kind, length = reader.fields(_PART)
     if kind != expected:
-        raise MalformedKvError(f"a chunk of kind {kind} where {expected} belongs")
+        raise MalformedKvError(f"a part of kind {kind} where {expected} belongs")
     return Reader(reader.take(length))
 
 
 def _read_part(reader: Reader, state: State) -> int:
-    kind, length = reader.fields(_CHUNK)
+    kind, length = reader.fields(_PART)
     body = Reader(reader.take(length))
     if kind == _RECORDS:
         _read_records(body, state.records)
@@ -100,22 +118,22 @@ def _read_part(reader: Reader, state: State) -> int:
         if body.fields(_END_FIELDS) != counts:
             raise MalformedKvError(f"a snapshot that holds {counts} things, not what it says")
     else:
-        raise MalformedKvError(f"a chunk of kind {kind}")
+        raise MalformedKvError(f"a part of kind {kind}")
     body.end()
     return kind
 
 
-def _record_chunks(records: dict[bytes, Record]) -> Iterator[bytes]:
+def _record_parts(records: dict[bytes, Record]) -> Iterator[bytes]:
     rest = iter(records.items())
     while part := list(islice(rest, _RECORDS_MAX)):
         start = size_bytes = 0
         for position, (key, record) in enumerate(part):
             size_bytes += len(key) + len(record.value)
             if size_bytes > SNAPSHOT_CHUNK_BYTES:
-                yield _chunk(_RECORDS, _records_body(part[start : position + 1]))
+                yield _part(_RECORDS, _records_body(part[start : position + 1]))
                 start, size_bytes = position + 1, 0
         if start < len(part):
-            yield _chunk(_RECORDS, _records_body(part[start:]))
+            yield _part(_RECORDS, _records_body(part[start:]))
 
 
 def _records_body(part: list[tuple[bytes, Record]]) -> bytes:
@@ -142,8 +160,9 @@ def _read_records(reader: Reader, records: dict[bytes, Record]) -> None:
     value_lengths = reader.column("I", count)
     keys = reader.slices(key_lengths)
     values = reader.slices(value_lengths)
-    for key, value, begun, changed in zip(keys, values, created, revisions, strict=True):
-        records[key] = Record(value, Revision(begun), Revision(changed))
+    records.update(
+        zip(keys, map(Record._make, zip(values, created, revisions, strict=True)), strict=True)
+    )
 
 
 def _session_body(session: Session) -> bytes:

@@ -300,8 +300,10 @@ class KvStore:
                 self.sessions.open[session_id].locks[name] = None
         self.locks.mark_changed(watched)
         self._records = state.records
-        self._records_bytes = sum(
-            _grown_bytes(key, None, record.value) for key, record in state.records.items()
+        self._records_bytes = (
+            RECORD_OVERHEAD_BYTES * len(state.records)
+            + sum(map(len, state.records))
+            + sum(len(record.value) for record in state.records.values())
         )
         self._keys = OrderedKeys(state.records)
         self.history.begin_after(self.revision)

@@ -5,7 +5,7 @@ What it does:
   so that a command costs no message, no sync and no task of its own;
 - lets one read round confirm all reads that wait (ReadIndex, Raft thesis 6.4);
 - applies committed entries to a `StateMachine` and tells each proposer what became of its command;
-- takes snapshots and compacts the log;
+- takes snapshots, in slices, and compacts the log;
 - carries the asynchronous storage form: a `PersistJob` goes to disk while the loop goes on, and
   answers that promise durability leave only after `persisted(job)`.
 
@@ -25,9 +25,16 @@ from collections.abc import Callable, Sequence
 from parti_raft.confchange import ConfChange, decode_conf_change
 from parti_raft.config import Config
 from parti_raft.entry_batch import pack_commands, unpack_commands
-from parti_raft.errors import DroppedError, InvalidMessageError, ProposalDropped, ReadDropped
+from parti_raft.errors import (
+    DroppedError,
+    InvalidMessageError,
+    ProposalDropped,
+    ReadDropped,
+    SnapshotUnavailableError,
+)
 from parti_raft.raw_node import RawNode
 from parti_raft.replica_log import ReplicaLog
+from parti_raft.replica_snapshots import SnapshotTaker
 from parti_raft.replica_values import (
     Drop,
     PersistJob,
@@ -79,11 +86,13 @@ class Replica:
         self.messages_refused = 0
         self._jobs: deque[PersistJob] = deque()
         self._compacting = False
+        self._installing = False  # a snapshot of the leader is on its way to the disk
         self._bytes_since_snapshot = 0
         self.conf_state = restored.snapshot.conf_state
         self.applied_index = restored.snapshot.index
         self.applied_term = restored.snapshot.term
-        self._log = ReplicaLog(restored, self._current_snapshot)
+        self._taker = SnapshotTaker(limits.snapshot_chunks_per_slice, limits.snapshot_offered_ticks)
+        self._log = ReplicaLog(restored, self._snapshot_for_member)
         if restored.snapshot.index:
             machine.restore(restored.snapshot.index, restored.snapshot.data)
         self._snapshot_index = restored.snapshot.index
@@ -134,6 +143,8 @@ class Replica:
         """Let one tick of time pass."""
         self._ticks += 1
         self.raw.tick()
+        self._take_slice()
+        self._taker.tick(self._ticks)
         if self._reads_in_flight:
             self._give_up_reads(older_than=self._ticks - self.limits.read_ticks_max)
 
@@ -319,6 +330,8 @@ class Replica:
         if state is None:
             state = self._unwritten
         self._unwritten = None
+        if message.snapshot is not None:
+            self._give_up_snapshots()
         job = PersistJob(
             hard_state=state,
             entries=message.entries,
@@ -359,6 +372,7 @@ class Replica:
 
     def _settle_job(self, job: PersistJob) -> None:
         if job.installed and job.snapshot is not None:
+            self._installing = False
             self._install(job.snapshot)
         if job.entries:
             self._log.append(job.entries)
@@ -420,19 +434,51 @@ class Replica:
 
     # --- snapshots -------------------------------------------------------------------------------
 
-    def _current_snapshot(self) -> Snapshot:
-        return Snapshot(
-            self.applied_index, self.applied_term, self.conf_state, self._machine.snapshot()
-        )
+    def _begin_snapshot(self, *, compacts: bool) -> Snapshot | None:
+        """Freeze the state and take a first slice; gives the snapshot if that was all of it."""
+        head = Snapshot(self.applied_index, self.applied_term, self.conf_state)
+        self._taker.begin(head, self._machine.freeze(), compacts=compacts)
+        return self._take_slice()
+
+    def _take_slice(self) -> Snapshot | None:
+        taken = self._taker.go_on(self._ticks)
+        if taken is None:
+            return None
+        snapshot, compacts = taken
+        if compacts:
+            keep_from = max(0, snapshot.index - self.limits.keep_entries)
+            self._submit(PersistJob(snapshot=snapshot, compact_to=LogIndex(keep_from)))
+        return snapshot
+
+    def _snapshot_for_member(self) -> Snapshot:
+        """For a member that lags behind the log. Raises SnapshotUnavailableError: ask again."""
+        floor = LogIndex(self._log.first_index() - 1)
+        snapshot = self._taker.offered(self.conf_state, floor)
+        if snapshot is None and not self._taker.busy:
+            snapshot = self._begin_snapshot(compacts=False)
+        if snapshot is None:
+            self._taker.ask()
+            raise SnapshotUnavailableError
+        return snapshot
+
+    def _give_up_snapshots(self) -> None:
+        """A newer state than any taken here is on its way to the disk, which takes none back."""
+        self._installing = True
+        if self._taker.busy:
+            self._taker.abandon()
+            self._compacting = any(
+                job.snapshot is not None and not job.installed for job in self._jobs
+            )
 
     def _snapshot_when_due(self) -> None:
         limits = self.limits
-        if self._compacting or (
+        if self._compacting or self._installing or self._taker.busy:
+            return
+        if (
             self.idle_since_snapshot < limits.snapshot_every_entries
             and self._bytes_since_snapshot < limits.snapshot_every_bytes
         ):
             return
         self._compacting = True
         self._bytes_since_snapshot = 0
-        keep_from = max(0, self.applied_index - limits.keep_entries)
-        self._submit(PersistJob(snapshot=self._current_snapshot(), compact_to=LogIndex(keep_from)))
+        self._begin_snapshot(compacts=True)

@@ -10,7 +10,7 @@ from parti_raft.types import HardState, Snapshot
 
 
 class ReplicaLog(MemoryLog):
-    """The stable log; a snapshot for a lagging member is made of the state as it is now."""
+    """The stable log; a snapshot for a lagging member is made of the state when it is asked for."""
 
     __slots__ = ("_make_snapshot",)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Protocol
@@ -34,8 +34,11 @@ class StateMachine(Protocol):
         """Take note of a membership change that was applied."""
         ...
 
-    def snapshot(self) -> bytes:
-        """The whole state."""
+    def freeze(self) -> Iterator[bytes]:
+        """The whole state as it is now, as chunks that are made when they are taken.
+
+        Making one takes well under a millisecond, and freezing not much longer.
+        """
         ...
 
     def restore(self, index: LogIndex, data: bytes) -> None:
@@ -63,6 +66,8 @@ class ReplicaLimits:
     uncommitted_bytes_max: int = 64 << 20
     snapshot_every_entries: int = 10_000
     snapshot_every_bytes: int = 16 << 20
+    snapshot_chunks_per_slice: int = 8  # made at a tick: a few ms at most
+    snapshot_offered_ticks: int = 40  # how long one is kept for members that lag
     keep_entries: int = 2_000  # stay behind a snapshot for members that lag a little
 
 

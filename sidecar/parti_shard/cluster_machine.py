@@ -7,7 +7,8 @@ store empty.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from itertools import chain
 from struct import Struct
 
 from parti_kv.codec import is_kv
@@ -60,10 +61,15 @@ class ClusterMachine:
         """Only the table knows members."""
         self._table.configured(index, change, conf)
 
-    def snapshot(self) -> bytes:
-        """Both states."""
+    def freeze(self) -> Iterator[bytes]:
+        """Both states as they are now, in chunks to be taken at any later time."""
         table = self._table.snapshot()
-        return b"".join((_HEAD.pack(SNAPSHOT_MARK, len(table)), table, *self._store.freeze()))
+        head = _HEAD.pack(SNAPSHOT_MARK, len(table)) + table
+        return chain((head,), self._store.freeze())
+
+    def snapshot(self) -> bytes:
+        """Both states at once."""
+        return b"".join(self.freeze())
 
     def restore(self, index: LogIndex, data: bytes) -> None:
         """Become what a snapshot holds."""

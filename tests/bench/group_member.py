@@ -12,7 +12,7 @@ import json
 import random
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -63,8 +63,8 @@ class Counter:
     def configured(self, index: LogIndex, change: ConfChange, conf: ConfState) -> None:
         raise AssertionError("the group's members never change")
 
-    def snapshot(self) -> bytes:
-        return self.applied.to_bytes(8, "little")
+    def freeze(self) -> Iterator[bytes]:
+        return iter((self.applied.to_bytes(8, "little"),))
 
     def restore(self, index: LogIndex, data: bytes) -> None:
         self.applied = int.from_bytes(data, "little")

@@ -210,15 +210,40 @@ def test_snapshots_that_are_not_whole_are_refused() -> None:
         KvStore().restore(data + b"\0")
 
 
-def test_a_snapshot_without_one_of_its_chunks_is_refused() -> None:
+def parts(data: bytes) -> list[bytes]:
+    """The parts that a snapshot is made of: kind, length, body."""
+    found = []
+    while data:
+        size = 5 + int.from_bytes(data[1:5], "little")
+        found.append(data[:size])
+        data = data[size:]
+    return found
+
+
+def test_a_snapshot_without_one_of_its_parts_is_refused() -> None:
     store = KvStore()
     session = open_session(store, 1)
     apply(store, writes(put(b"a", b"1"), acquire(b"l"), session=session))
-    chunks = list(store.freeze())
-    assert len(chunks) == 5
-    for missing in range(len(chunks)):
+    whole = parts(snapshot(store))
+    assert len(whole) == 5
+    for missing in range(len(whole)):
         with pytest.raises(MalformedKvError):
-            KvStore().restore(b"".join(chunks[:missing] + chunks[missing + 1 :]))
+            KvStore().restore(b"".join(whole[:missing] + whole[missing + 1 :]))
+
+
+def test_chunks_are_neither_large_nor_many() -> None:
+    """A chunk is what is made at once, so its size bounds how long the loop stands still."""
+    store = KvStore()
+    for nonce in range(300):
+        open_session(store, nonce)
+    for number in range(3_000):
+        store.apply(encode_command(writes(put(b"%d" % number, b"v"))))
+    for number in range(4):
+        store.apply(encode_command(writes(put(b"large %d" % number, bytes(200 << 10)))))
+    chunks = list(store.freeze())
+    assert max(map(len, chunks)) < 512 << 10
+    assert max(len(parts(chunk)) for chunk in chunks) <= 64
+    assert len(chunks) < 20
 
 
 def test_other_formats_are_refused() -> None:

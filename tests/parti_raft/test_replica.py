@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
 import pytest
@@ -29,6 +29,8 @@ from parti_raft.types import (
     Term,
 )
 
+CHUNK_BYTES = 64  # of a snapshot
+
 A, B, C, D = (MemberId(n) for n in (1, 2, 3, 4))
 
 
@@ -47,8 +49,10 @@ class Journal:
     def configured(self, index: LogIndex, change: ConfChange, conf: ConfState) -> None:
         self.changes.append(change)
 
-    def snapshot(self) -> bytes:
-        return pack_commands(self.commands)
+    def freeze(self) -> Iterator[bytes]:
+        data = pack_commands(self.commands)
+        size = CHUNK_BYTES
+        return (data[at : at + size] for at in range(0, len(data), size))
 
     def restore(self, index: LogIndex, data: bytes) -> None:
         self.commands = unpack_commands(data)

@@ -7,7 +7,7 @@ indexes never fall. `Canon` is the one true log: the first to apply an entry wri
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from struct import Struct
 from typing import TYPE_CHECKING, Final
 
@@ -86,10 +86,16 @@ class WatchedMachine:
             self._canon.machine.configured(index, change, conf)
             self._first_applied(self._canon.table, index)
 
-    def snapshot(self) -> bytes:
-        data = self._inner.snapshot()
-        self._canon.snapshot_at(self._index, data)
-        return data
+    def freeze(self) -> Iterator[bytes]:
+        return self._checked(self._index, self._inner.freeze())
+
+    def _checked(self, index: int, chunks: Iterator[bytes]) -> Iterator[bytes]:
+        """What was frozen is the state of that index, whatever is applied before it is taken."""
+        taken: list[bytes] = []
+        for chunk in chunks:
+            taken.append(chunk)
+            yield chunk
+        self._canon.snapshot_at(index, b"".join(taken))
 
     def restore(self, index: LogIndex, data: bytes) -> None:
         self._inner.restore(index, data)
@@ -99,7 +105,7 @@ class WatchedMachine:
         """The process has restored the state at this index from its own disk."""
         self._index = index
         if index:
-            self._canon.snapshot_at(index, self._inner.snapshot())
+            self._canon.snapshot_at(index, b"".join(self._inner.freeze()))
 
 
 class RaftChecks:

@@ -1,0 +1,146 @@
+"""Snapshots are taken in slices: while the log goes on, while members wait, while others come."""
+
+from __future__ import annotations
+
+from parti_raft.replica_values import ReplicaLimits
+from parti_raft.types import MemberId, MessageType, Snapshot
+from tests.parti_raft.test_replica import CHUNK_BYTES, A, B, C, D, Group, add_learner, propose
+
+SLICED = ReplicaLimits(
+    snapshot_every_entries=20,
+    keep_entries=2,
+    snapshot_chunks_per_slice=1,
+    snapshot_offered_ticks=4,
+)
+
+
+def grown(*, cut: set[MemberId] | None = None) -> Group:
+    """A group whose state needs several slices, the first of which has just been taken."""
+    group = Group(A, B, C, limits=SLICED)
+    group.elect(A)
+    group.cut = cut or set()
+    while not group.replicas[A]._taker.busy:
+        propose(group, A, "x" * CHUNK_BYTES)
+    return group
+
+
+def stored(group: Group) -> Snapshot:
+    return group.disks[A].state.snapshot
+
+
+def tick_until_stored(group: Group) -> None:
+    before = stored(group).index
+    for _ in range(100):
+        if stored(group).index > before:
+            return
+        group.tick(A)
+    raise AssertionError("the snapshot is not on disk after 100 ticks")
+
+
+def test_a_large_state_takes_several_ticks_and_holds_what_was_frozen() -> None:
+    group = grown()
+    frozen_at, commands = group.replicas[A].applied_index, len(group.machines[A].commands)
+    group.tick(A, 3)
+    assert group.replicas[A]._taker.busy
+    propose(group, A, "later")
+    assert stored(group).index < frozen_at
+    tick_until_stored(group)
+    assert stored(group).index == frozen_at
+    group.start(A)
+    assert len(group.machines[A].commands) == commands
+
+
+def test_the_log_is_compacted_behind_the_frozen_state_not_the_present_one() -> None:
+    group = grown()
+    frozen_at = group.replicas[A].applied_index
+    for n in range(10):
+        propose(group, A, f"k{n}")
+    tick_until_stored(group)
+    assert group.disks[A].state.floor_index == frozen_at - SLICED.keep_entries
+    assert group.disks[A].state.entries[-1].index == frozen_at + 10
+
+
+def test_a_small_state_is_done_at_once() -> None:
+    group = Group(A, B, C, limits=ReplicaLimits(snapshot_every_entries=5, keep_entries=0))
+    group.elect(A)
+    for n in range(5):
+        propose(group, A, f"k{n}")
+    assert not group.replicas[A]._taker.busy
+    assert stored(group).index > 1
+
+
+def lagging() -> Group:
+    """C has missed so much that the log does not hold it any more."""
+    group = grown(cut={C})
+    tick_until_stored(group)
+    group.cut.clear()
+    return group
+
+
+def test_a_lagging_member_waits_for_its_snapshot_and_then_has_everything() -> None:
+    group = lagging()
+    group.tick(A, 100)
+    assert any(m.type is MessageType.SNAP and m.to == C for m in group.sent)
+    assert group.machines[C].commands == group.machines[A].commands
+
+
+def test_a_snapshot_is_offered_only_for_a_while() -> None:
+    group = lagging()
+    group.tick(A, 100)
+    taker = group.replicas[A]._taker
+    group.tick(A, SLICED.snapshot_offered_ticks)
+    assert taker._offered is None
+
+
+def test_one_snapshot_serves_all_who_lag() -> None:
+    group = lagging()
+    group.cut = {C}
+    group.start(D)
+    group.replicas[A].propose_conf_change("join", add_learner(D))
+    group.settle()
+    group.cut.clear()
+    group.tick(A, 100)
+    sent = [m for m in group.sent if m.type is MessageType.SNAP]
+    assert {m.to for m in sent} == {C, D}
+    assert len({m.snapshot.index for m in sent if m.snapshot is not None}) == 1
+    for member in (C, D):
+        assert group.machines[member].commands == group.machines[A].commands
+
+
+def test_a_member_added_while_one_is_taken_gets_another_that_knows_it() -> None:
+    group = grown()
+    group.start(D)
+    group.replicas[A].propose_conf_change("join", add_learner(D))
+    group.settle()
+    group.tick(A, 200)
+    assert group.replicas[D].conf_state.learners == (D,)
+    assert group.machines[D].commands == group.machines[A].commands
+
+
+def test_what_is_taken_of_a_state_that_the_leader_replaces_is_given_up() -> None:
+    """Its index is older than that of the state which is on its way to the disk."""
+    group = grown()
+    follower = group.replicas[C]
+    while not follower._taker.busy:
+        propose(group, A, "y" * CHUNK_BYTES)
+    group.cut = {C}
+    before = follower.applied_index
+    while group.disks[A].state.floor_index <= before:
+        propose(group, A, "missed")
+        group.tick(A)
+    group.cut.clear()
+    assert follower._taker.busy
+    group.slow_disks = {C}
+    while not any(job.installed for job in follower._jobs):
+        group.tick(A)
+    assert not follower._taker.busy, "it would follow the newer one to the disk"
+    group.tick(C, 20)
+    group.slow_disks.clear()
+    group.settle()
+    assert follower.applied_index > before
+    assert group.machines[C].commands == group.machines[A].commands
+    for n in range(50):
+        propose(group, A, f"more {n}")
+        group.tick(C, 2)
+    group.tick(C, 100)
+    assert group.disks[C].state.snapshot.index > before + 50, "it compacts again by itself"
