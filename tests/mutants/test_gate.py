@@ -1,0 +1,247 @@
+"""The gate itself: what it calls a kill, what it refuses to call one, what it leaves behind."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from tests.mutants.__main__ import ROOT, main, run
+from tests.mutants.gate import Fate, is_a_finding, judge_all
+from tests.mutants.mutant import Mutant, StaleMutantError
+from tests.mutants.scratch import Failure
+from tests.mutants.table import FAST, MUTANTS
+from tests.mutants.tree import unknown_tests
+
+_CODE = """\
+def limited(value):
+    if value > 9:
+        return 9
+    return value
+
+
+def checked(value):
+    assert value >= 0, "the machine's own check"
+    return value
+"""
+_TEST = """\
+from parti_tiny import checked, limited
+
+
+def test_limit():
+    assert limited(10) == 9
+
+
+def test_check():
+    checked(1)
+"""
+_PROJECT = '[tool.pytest.ini_options]\naddopts = "--import-mode=importlib"\n'
+
+
+@pytest.fixture
+def tiny(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A tree with one module and two tests; copies of it are made beside it."""
+    root = tmp_path / "tiny"
+    (root / "sidecar").mkdir(parents=True)
+    (root / "tests").mkdir()
+    (root / "sidecar" / "parti_tiny.py").write_text(_CODE)
+    (root / "tests" / "test_tiny.py").write_text(_TEST)
+    (root / "pyproject.toml").write_text(_PROJECT)
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(scratch))
+    return root
+
+
+def mutant(
+    old: str,
+    new: str,
+    killers: Sequence[str] = ("tests/test_tiny.py::test_limit",),
+    inside: str = "limited",
+) -> Mutant:
+    return Mutant("tiny", "breaks it", "parti_tiny.py", inside, old, new, tuple(killers))
+
+
+# --- what becomes of a mutant
+
+
+def test_a_mutant_that_a_test_notices_is_killed(
+    tiny: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run([mutant("return 9", "return 8")], tiny, jobs=1) == 0
+    said = capsys.readouterr().out
+    assert "1 mutants" in said
+    assert "1 killed, 0 survived, 0 broken" in said
+
+
+def test_a_check_of_the_machine_itself_kills_too(tiny: Path) -> None:
+    check = mutant(
+        'assert value >= 0, "the machine\'s own check"',
+        'assert value < 0, "the machine\'s own check"',
+        ("tests/test_tiny.py::test_check",),
+        "checked",
+    )
+    assert run([check], tiny, jobs=1) == 0
+
+
+def test_a_survivor_is_told_and_fails_the_gate(
+    tiny: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    killed, survivor = mutant("return 9", "return 8"), mutant("return value", "return value + 1")
+    assert run([killed, survivor], tiny, jobs=2) == 1
+    said = capsys.readouterr().out
+    assert "SURVIVED" in said
+    assert "1 killed, 1 survived, 0 broken" in said
+
+
+@pytest.mark.parametrize(
+    ("new", "says"),
+    [("return nine", "nine"), ("return 9 9", "syntax"), ("return 9 + None", "unsupported")],
+)
+def test_a_mutant_that_is_only_wrong_python_kills_nothing(
+    tiny: Path, new: str, says: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run([mutant("return 9", new)], tiny, jobs=1) == 2
+    said = capsys.readouterr().out
+    assert "BROKEN" in said
+    assert says in said
+
+
+@pytest.mark.parametrize(
+    ("old", "inside"),
+    [("return 10", "limited"), ("return value", ""), ("return 9", "unlimited")],
+    ids=["not there", "there twice", "no such function"],
+)
+def test_a_line_that_is_not_there_once_is_an_error_of_the_gate(
+    tiny: Path, old: str, inside: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run([mutant(old, "return 7", inside=inside)], tiny, jobs=1) == 2
+    assert "BROKEN" in capsys.readouterr().out
+
+
+# --- when it cannot judge
+
+
+def test_tests_that_fail_anyway_kill_nothing(
+    tiny: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tiny / "tests" / "test_tiny.py").write_text("def test_limit():\n    assert False\n")
+    assert run([mutant("return 9", "return 8")], tiny, jobs=1) == 2
+    assert "without any sabotage fail: tests/test_tiny.py::test_limit" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("killer", ["tests/test_tiny.py::test_more", "tests/test_more.py::test_it"])
+def test_a_test_that_is_not_there_kills_nothing(
+    tiny: Path, killer: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run([mutant("return 9", "return 8", [killer])], tiny, jobs=1) == 2
+    assert "the gate cannot judge" in capsys.readouterr().out
+
+
+def test_a_test_that_is_skipped_kills_nothing(
+    tiny: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tiny / "tests" / "test_tiny.py").write_text(
+        "import pytest\n\n\ndef test_limit():\n    pytest.skip('not here')\n"
+    )
+    assert run([mutant("return 9", "return 8")], tiny, jobs=1) == 2
+    assert "did not run: tests/test_tiny.py::test_limit" in capsys.readouterr().out
+
+
+def test_code_from_outside_of_the_copy_proves_nothing(
+    tiny: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    elsewhere = tiny.parent / "elsewhere"
+    elsewhere.mkdir()
+    (elsewhere / "parti_tiny.py").write_text(_CODE)
+    test = tiny / "tests" / "test_tiny.py"
+    test.write_text(f"import sys\n\nsys.path.insert(0, {str(elsewhere)!r})\n\n{_TEST}")
+    assert run([mutant("return 9", "return 8")], tiny, jobs=1) == 2
+    assert "parti_tiny came from" in capsys.readouterr().out
+
+
+# --- what it leaves behind
+
+
+@pytest.mark.parametrize("new", ["return 8", "return 9 9", "return 9 + 0"])
+def test_nothing_is_left_and_the_tree_is_as_it_was(tiny: Path, new: str) -> None:
+    before = {path: path.read_bytes() for path in tiny.rglob("*") if path.is_file()}
+    judge_all([mutant("return 9", new)], tiny, jobs=2, tell=lambda _line: None)
+    assert {path: path.read_bytes() for path in tiny.rglob("*") if path.is_file()} == before
+    assert list((tiny.parent / "scratch").iterdir()) == []
+
+
+def test_nothing_is_left_of_a_run_that_ends_early(tiny: Path) -> None:
+    def interrupt(_line: str) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        judge_all([mutant("return 9", "return 8")], tiny, jobs=1, tell=interrupt)
+    assert list((tiny.parent / "scratch").iterdir()) == []
+
+
+# --- findings
+
+
+@pytest.mark.parametrize(
+    ("failure", "finding"),
+    [
+        (Failure("t", "call", frozenset({"builtins.AssertionError"}), "1 == 2"), True),
+        (Failure("t", "call", frozenset({"builtins.Failed"}), "DID NOT RAISE"), True),
+        (Failure("t", "call", frozenset({"parti_raft.errors.LogDamagedError"}), "lost"), True),
+        (Failure("t", "call", frozenset({"builtins.Failed"}), "Timeout (>120.0s)"), False),
+        (Failure("t", "setup", frozenset({"builtins.AssertionError"}), "1 == 2"), False),
+        (Failure("t", "call", frozenset({"builtins.TypeError"}), "no argument"), False),
+    ],
+)
+def test_what_is_a_finding(failure: Failure, finding: bool) -> None:  # noqa: FBT001
+    assert is_a_finding(failure) is finding
+
+
+# --- the command line
+
+
+def test_the_table_can_be_listed(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--list"]) == 0
+    assert len(capsys.readouterr().out.splitlines()) == len(MUTANTS)
+    assert main(["--list", "--fast"]) == 0
+    assert len(capsys.readouterr().out.splitlines()) == len(FAST)
+
+
+def test_an_unknown_name_is_an_error(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["no-such-mutant"]) == 2
+    assert "no-such-mutant" in capsys.readouterr().out
+
+
+# --- the table
+
+
+def test_there_are_enough_mutants_and_each_has_a_name() -> None:
+    assert len(MUTANTS) >= 45
+    assert 8 <= len(FAST) <= 10
+    assert len({each.name for each in MUTANTS}) == len(MUTANTS)
+    assert len({(each.file, each.inside, each.old, each.new) for each in MUTANTS}) == len(MUTANTS)
+
+
+@pytest.mark.parametrize("each", MUTANTS, ids=lambda each: each.name)
+def test_the_line_is_there_once_and_what_replaces_it_is_python(each: Mutant) -> None:
+    source = (ROOT / each.path).read_text()
+    try:
+        changed = each.applied(source)
+    except StaleMutantError as error:
+        pytest.fail(f"{error}: the table in tests/mutants has to follow the code")
+    assert changed != source
+    compile(changed, each.file, "exec")
+
+
+def test_the_tests_that_shall_notice_exist() -> None:
+    assert unknown_tests(ROOT, [test for each in MUTANTS for test in each.killers]) == []
+    assert all(each.killers for each in MUTANTS)
+
+
+def test_a_few_mutants_are_killed_in_every_run_of_the_tests() -> None:
+    lines: list[str] = []
+    verdicts = judge_all(FAST, ROOT, jobs=1, tell=lines.append)
+    assert [each.fate for each in verdicts] == [Fate.KILLED] * len(FAST), "\n".join(lines)
