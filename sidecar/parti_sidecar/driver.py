@@ -2,6 +2,8 @@
 
 Before the process belongs to a cluster there is no member: the APIs answer NOT_READY. `bootstrap`
 or a join makes one, once, and it stays until the process ends.
+
+The simulator runs this class too, with other clocks, links and disks (`_new_...`).
 """
 
 from __future__ import annotations
@@ -29,11 +31,11 @@ from parti_sidecar.beginnings import founded, joined, member_settings, resumed
 from parti_sidecar.clocks import lease_clock_ms, wall_clock_unix_ms
 from parti_sidecar.config import SidecarConfig
 from parti_sidecar.driver_views import cluster_page, member_state, reading, ready_missing
-from parti_sidecar.engine import Engine, snapshot_head, with_data
+from parti_sidecar.engine import Engine, Links, snapshot_head, with_data
 from parti_sidecar.handshakes import LocalPeer, judge
 from parti_sidecar.host import Admission, Applicant, PeerHandshake
 from parti_sidecar.http_pages import ClusterPage
-from parti_sidecar.joining import Joiner, join_request
+from parti_sidecar.joining import Joiner, joiner_of
 from parti_sidecar.leaving import Leaving
 from parti_sidecar.logs import event
 from parti_sidecar.meters import Meters, TableMeter
@@ -46,7 +48,7 @@ from parti_sidecar.new_quorum import (
     write_order,
 )
 from parti_sidecar.outcomes import OUTCOME_TIMEOUT_S, Outcomes, not_known
-from parti_sidecar.peer_links import PeerLinks
+from parti_sidecar.peer_links import MemberLinks, PeerLinks
 from parti_sidecar.removal import REMOVED, RemovedError
 from parti_sidecar.runtime import Supervisor
 from parti_sidecar.storage.base import Identity, Storage, StoredState
@@ -58,6 +60,9 @@ _log = logging.getLogger(__name__)
 class Driver:
     """See the module's docstring. Everything happens on one event loop."""
 
+    now_ms = staticmethod(lease_clock_ms)
+    wall_unix_ms = staticmethod(wall_clock_unix_ms)
+
     def __init__(
         self,
         config: SidecarConfig,
@@ -68,11 +73,10 @@ class Driver:
     ) -> None:
         self.config = config
         self.member: Member | None = None
-        self.links: PeerLinks | None = None
+        self.links: MemberLinks | None = None
         self._local: LocalPeer | None = None
         self._began_at_ms = 0
         self.advertised = config.advertise_address
-        self.now_ms = lease_clock_ms
         self.store_news = StoreNews()
         self.fail = supervisor.fail
         self._storage = storage
@@ -147,15 +151,7 @@ class Driver:
             event(_log, "waiting to be told to bootstrap or to join a cluster")
 
     def _join(self) -> None:
-        config = self.config
-        request = join_request(
-            self._me,
-            name=config.name,
-            address=self.advertised,
-            zone=config.zone,
-            cluster_id=config.cluster_id,
-        )
-        joiner = self._joiner = Joiner(config.join, request)
+        joiner = self._joiner = joiner_of(self.config, self._me, self.advertised)
         self._supervisor.spawn(self._begin_when_admitted(joiner), "joining the cluster")
 
     async def _begin_when_admitted(self, joiner: Joiner) -> None:
@@ -223,14 +219,14 @@ class Driver:
         if member is None:
             _refuse(Reason.NOT_READY, "this member is in no cluster")
         order = demanded_order(self._stored.identity, cluster_id, incarnation)
-        if quorum_seen(member, lease_clock_ms()):
+        if quorum_seen(member, self.now_ms()):
             _refuse(Reason.CONFLICT, "the cluster has a leader: its quorum is not lost")
         write_order(self.config.data_dir, order)
         self.fail(NewQuorumOrderedError())
 
     def left_behind(self, member: MemberId) -> None:
         """A member of a later incarnation refuses this one: with its quorum dead, it is out."""
-        now_ms = lease_clock_ms()
+        now_ms = self.now_ms()
         if self.member is not None and quorum_lost(self.member, self._began_at_ms, now_ms):
             event(_log, "the cluster went on without this member", told_by=f"{member:016x}")
             self.fail(RemovedError())
@@ -248,32 +244,40 @@ class Driver:
                 await links.close()
 
     def _begin(self, restored: RestoredState) -> None:
-        member = Member(
+        member = self.member = self._new_member(restored)
+        self._began_at_ms = self.now_ms()
+        self._leaving = Leaving(self, member, self._outcomes)
+        self._table_meter.attach(member.table, self.now_ms())
+        local = LocalPeer(self.cluster_id, self._me, self.advertised, self.incarnation)
+        self._local = local
+        self.links = self._new_links(member.router, local)
+        self._engine = self._new_engine(member, self.links)
+        self._engine.start()
+
+    def _new_member(self, restored: RestoredState) -> Member:
+        return Member(
             self._me,
             member_settings(self.config, self.advertised),
             restored,
             random_timeout=random.SystemRandom().randint,
             nonce=secrets.randbits(62) + 1,
-            wall_unix_ms=wall_clock_unix_ms,
+            wall_unix_ms=self.wall_unix_ms,
         )
-        self.member = member
-        self._began_at_ms = lease_clock_ms()
-        self._leaving = Leaving(self, member, self._outcomes)
-        self._table_meter.attach(member.table, lease_clock_ms())
-        local = LocalPeer(self.cluster_id, self._me, self.advertised, self.incarnation)
-        self._local = local
-        self.links = PeerLinks(self, member.router, local)
-        self._engine = Engine(
+
+    def _new_links(self, router: Router, local: LocalPeer) -> MemberLinks:
+        return PeerLinks(self, router, local)
+
+    def _new_engine(self, member: Member, links: Links) -> Engine:
+        return Engine(
             member,
             self._storage,
-            self.links,
-            clock=lease_clock_ms,
+            links,
+            clock=self.now_ms,
             tick_ms=self.config.tick_ms,
             deliver=self._deliver,
             fail=self.fail,
             on_commit=self._meters.disk.committed,
         )
-        self._engine.start()
 
     # --- Host: the message path
 
@@ -282,7 +286,7 @@ class Driver:
         member = self.member
         if member is None:
             return
-        now_ms = lease_clock_ms()
+        now_ms = self.now_ms()
         if member.collect_router_news(now_ms):
             self.touch()
         router = member.router
@@ -339,7 +343,7 @@ class Driver:
         """Take one frame; it is part of the next turn."""
         member, engine = self.member, self._engine
         if member is not None and engine is not None:
-            engine.feed(lambda: member.receive(sender, raft, session, lease_clock_ms()))
+            engine.feed(lambda: member.receive(sender, raft, session, self.now_ms()))
 
     def peer_snapshot(self, sender: MemberId, message: bytes, data: bytes) -> None:
         """Take a whole snapshot."""
@@ -378,7 +382,7 @@ class Driver:
         """Commit and apply a command; gives its value."""
         member = self.leading_member()
         required = [Require(LogIndex(expected_config_index))] if expected_config_index else []
-        batch = encode_batch(wall_clock_unix_ms(), [*required, command])
+        batch = encode_batch(self.wall_unix_ms(), [*required, command])
         value = await self.ask(lambda tag: member.propose(tag, batch))
         assert isinstance(value, list)
         outcome = value[-1]
@@ -435,14 +439,14 @@ class Driver:
             self._tell_changed(self.member, effects.changed)
         if effects.removed:
             self.fail(RemovedError())
-        self._hold_links(lease_clock_ms())
+        self._hold_links(self.now_ms())
         self._wake_writers(self.member.router)
         self._outcomes.deliver(effects)
         self.store_news.tell(effects)
 
     def _tell_changed(self, member: Member, changed: Sequence[PartitionId]) -> None:
-        session, now_ms = member.session.session, lease_clock_ms()
-        self._table_meter.changed(member.table, session, changed, now_ms, wall_clock_unix_ms())
+        session, now_ms = member.session.session, self.now_ms()
+        self._table_meter.changed(member.table, session, changed, now_ms, self.wall_unix_ms())
         for watcher in list(self._watchers):
             watcher(changed)
 
@@ -460,7 +464,7 @@ class Driver:
         """Why traffic should not come, if it should not."""
         if self._stored.identity.removed:
             return (REMOVED,)
-        return ready_missing(self.member, lease_clock_ms())
+        return ready_missing(self.member, self.now_ms())
 
     def cluster_page(self) -> ClusterPage:
         """Everything on the page for browsers."""
@@ -470,7 +474,7 @@ class Driver:
         """The member's state for one scrape."""
         if self.member is None:
             return None
-        return reading(self.member, self._table_meter, self.store_news.watchers, lease_clock_ms())
+        return reading(self.member, self._table_meter, self.store_news.watchers, self.now_ms())
 
     def _forget_member(self, member: MemberId) -> None:
         """End the links; the hint stays, so that the member can still be told that it is out."""

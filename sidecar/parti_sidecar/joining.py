@@ -27,6 +27,7 @@ from parti_proto import peer_pb2
 from parti_shard.errors import Executed, Failure, PartiError, Reason
 from parti_shard.ids import MemberId
 from parti_shard.limits import PROTOCOL_VERSION
+from parti_sidecar.config import SidecarConfig
 from parti_sidecar.host import Admission
 from parti_sidecar.logs import event
 from parti_sidecar.peer_service import JOIN_METHOD
@@ -149,6 +150,18 @@ def join_request(
         address=address,
         zone=zone,
     )
+
+
+def joiner_of(config: SidecarConfig, me: MemberId, advertised: str) -> Joiner:
+    """Who asks for the member that these settings describe."""
+    request = join_request(
+        me,
+        name=config.name,
+        address=advertised,
+        zone=config.zone,
+        cluster_id=config.cluster_id,
+    )
+    return Joiner(config.join, request)
 
 
 async def ask(address: str, request: peer_pb2.JoinRequest) -> Admission:

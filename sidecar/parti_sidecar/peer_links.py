@@ -8,15 +8,37 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable
+from typing import Protocol
 
 from parti_shard.ids import MemberId
 from parti_shard.router import Router
+from parti_sidecar.engine import Links
 from parti_sidecar.forward_link import ForwardLink
 from parti_sidecar.frames_link import FramesLink
 from parti_sidecar.handshakes import LocalPeer
 from parti_sidecar.host import Host
 from parti_sidecar.link import LinkStats
 from parti_sidecar.snapshot_transfer import SnapshotSender
+
+
+class MemberLinks(Links, Protocol):
+    """The links of a member as its driver sees them."""
+
+    def hold_forwards(self, members: Iterable[MemberId]) -> None:
+        """Have a Forward link to each of these owners."""
+        ...
+
+    def heard(self, member: MemberId) -> None:
+        """Try again at once: the peer is back."""
+        ...
+
+    def forget(self, member: MemberId) -> None:
+        """End everything that goes to a member that has left."""
+        ...
+
+    async def close(self) -> None:
+        """End everything."""
+        ...
 
 
 class PeerLinks:
