@@ -114,13 +114,16 @@ def claim(**changes: Any) -> dict[str, Any]:
     return document
 
 
-def test_a_claim_is_served_once_its_pod_has_a_node() -> None:
+def test_a_claim_is_served_once_its_place_is_known() -> None:
     assert volumes.needs_volume(claim())
     assert not volumes.needs_volume(claim(volumeName="pvc-u"))
     assert not volumes.needs_volume(claim(storageClassName="other"))
     early = claim()
     early["metadata"]["annotations"] = {}
+    assert volumes.needs_volume(early)
+    early["spec"]["storageClassName"] = "node-local"
     assert not volumes.needs_volume(early)
+    assert volumes.needs_volume(claim(storageClassName="node-local"))
 
 
 @pytest.mark.parametrize(

@@ -108,6 +108,9 @@ def first_objects() -> list[tuple[str, dict[str, Any]]]:
 
 
 def _storage_class(name: str, *, default: bool) -> dict[str, Any]:
+    """A volume that any node may mount exists before its pods: whoever waits for the first of
+    them is put on that one's node, as are all who share the volume.
+    """
     note = {"storageclass.kubernetes.io/is-default-class": str(default).lower()}
     return {
         "apiVersion": "storage.k8s.io/v1",
@@ -115,6 +118,6 @@ def _storage_class(name: str, *, default: bool) -> dict[str, Any]:
         "metadata": {"name": name, "annotations": note},
         "provisioner": f"{PREFIX}/{name}",
         "reclaimPolicy": "Delete",
-        "volumeBindingMode": "WaitForFirstConsumer",
+        "volumeBindingMode": "WaitForFirstConsumer" if name == STORAGE_LOCAL else "Immediate",
         "allowVolumeExpansion": True,
     }

@@ -1,8 +1,8 @@
-"""Makes a folder for each claim that a pod waits for, and removes it when it is released.
+"""Makes a folder for each claim, and removes it when it is released.
 
 A `local` volume, because the kubelet applies fsGroup to it and not to hostPath. Class `standard`
 may be mounted on any node, like a network disk (every machine sees the host's files);
-`node-local` only where it was first used.
+`node-local` only where it was first used, so it is made when that is known.
 
     python -m tests.kube.testbed.volumes WORK-FOLDER
 """
@@ -21,17 +21,17 @@ from tests.kube.testbed.commands import TestbedError
 from tests.kube.testbed.layout import API_PORT, PREFIX, Folders
 
 POLL_S = 0.5
-_CLASSES = frozenset({STORAGE_SHARED, STORAGE_LOCAL})
 _CLAIMS, _VOLUMES = "/api/v1/persistentvolumeclaims", "/api/v1/persistentvolumes"
 _NODE = "volume.kubernetes.io/selected-node"
 _MAKER = "pv.kubernetes.io/provisioned-by"
 
 
 def needs_volume(claim: dict[str, Any]) -> bool:
-    """Whether a claim is ours to serve and its pod has been given a node."""
+    """Whether a claim is ours to serve, and can be: the place of a local one is known."""
     spec, notes = claim["spec"], claim["metadata"].get("annotations", {})
-    ours = spec.get("storageClassName") in _CLASSES
-    return ours and _NODE in notes and not spec.get("volumeName")
+    kind = spec.get("storageClassName")
+    ready = kind == STORAGE_SHARED or (kind == STORAGE_LOCAL and _NODE in notes)
+    return ready and not spec.get("volumeName")
 
 
 def released(volume: dict[str, Any]) -> bool:
