@@ -11,6 +11,11 @@ from tests.kube.scenarios.world import World
 @pytest.fixture(scope="module", autouse=True)
 def _applied(world: World) -> None:
     world.apply()
+
+
+@pytest.fixture(autouse=True)
+def _whole(world: World, _applied: None) -> None:
+    """Whatever the test before has left behind."""
     world.wait_whole()
 
 
@@ -35,8 +40,10 @@ def test_a_node_without_power_is_left_and_comes_back(world: World) -> None:
     node = world.cluster.nodes().node(world.node_of(world.leader()))
     with world.scenario("power off of the leader's node", graceful=False):
         node.kill()
-        world.wait_owned_without(node.name)
-        node.start()
+        try:
+            world.wait_owned_without(node.name)
+        finally:
+            node.start()
         world.wait("the node", node.ready)
 
 
@@ -51,8 +58,10 @@ def test_a_node_that_is_cut_off_stops_serving_and_comes_back(world: World) -> No
     node = world.cluster.nodes().node(world.node_of(world.leader()))
     with world.scenario("leader's node cut off until others own all, healed", graceful=False):
         node.cut()
-        world.wait_owned_without(node.name)
-        node.heal()
+        try:
+            world.wait_owned_without(node.name)
+        finally:
+            node.heal()
 
 
 def test_everything_comes_back_after_a_power_cut(world: World) -> None:
