@@ -19,7 +19,9 @@ import pytest
 from click.testing import CliRunner, Result
 
 import parti
+from parti_cli import tether
 from parti_cli.main import root
+from parti_cli.tether import CANNOT_RUN
 from tests.parti.kv_world import Sidecar, sidecar
 
 ROOT = Path(__file__).parents[2]
@@ -207,6 +209,37 @@ def test_a_command_whose_lock_is_lost_is_ended(served: Served) -> None:
     assert code == 1
     assert "the lock l was lost" in err
     served.run(served.world.open())
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the kernel's help is Linux's")
+def test_a_command_dies_with_the_killed_keeper_of_its_lock(served: Served) -> None:
+    script = "trap '' TERM INT HUP; echo $$; while :; do sleep 0.1; done"
+    process = start_lock(served, "l", "--ttl", "1", "--", "sh", "-c", script)
+    assert process.stdout is not None
+    command = Path("/proc") / process.stdout.readline().strip() / "cmdline"
+    assert b"sleep" in command.read_bytes()
+    process.kill()
+    wait_for(lambda: not command.exists() or not command.read_bytes())
+    finish(process)
+    wait_for(lambda: not served.world.store.locks.queues)
+
+
+def test_what_cannot_be_executed_is_told(served: Served, tmp_path: Path) -> None:
+    program = tmp_path / "program"
+    program.write_bytes(b"\x7fELF that is none")
+    program.chmod(0o755)
+    code, _, err = finish(start_lock(served, "l", "--", str(program)))
+    assert code == CANNOT_RUN
+    assert f"cannot run {program}: Exec format error" in err
+    wait_for(lambda: not served.world.store.locks.queues)
+
+
+def test_a_command_without_its_keeper_never_begins(tmp_path: Path) -> None:
+    begun = tmp_path / "begun"
+    tethered = [sys.executable, "-I", "-S", tether.__file__, str(os.getpid() + 1)]
+    ended = subprocess.run([*tethered, "touch", str(begun)], check=False, timeout=WAIT_S)
+    assert ended.returncode == -signal.SIGKILL
+    assert not begun.exists()
 
 
 def test_a_command_that_does_not_exist(served: Served) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import shutil
 import signal
 import sys
 from collections.abc import Sequence
@@ -12,6 +13,7 @@ from collections.abc import Sequence
 import click
 
 import parti
+from parti_cli import tether
 from parti_cli.errors import CannotConnectError, CliError, UsageError
 from parti_cli.options import Settings, app_options
 
@@ -53,8 +55,8 @@ def lock(
 
     The command finds the fencing token in PARTI_LOCK_TOKEN: it rises from holder to holder, so that
     a database can refuse a former one. If the lock is lost the command is told to end with SIGTERM
-    and is killed 5 s later. Ends with the exit code of the command; 1 if the lock was not held, or
-    was lost.
+    and is killed 5 s later; if `parti lock` itself is killed, so is the command (Linux). Ends with
+    the exit code of the command; 1 if the lock was not held, or was lost.
     """
     if settings.as_json:
         raise UsageError("a lock prints nothing of its own: there is no JSON")
@@ -101,10 +103,10 @@ async def _connected(client: parti.Client, settings: Settings) -> None:
 
 async def _run_while_held(held: parti.Lock, command: Sequence[str]) -> int:
     environment = os.environ | {"PARTI_LOCK_NAME": held.name, "PARTI_LOCK_TOKEN": str(held.token)}
-    try:
-        process = await asyncio.create_subprocess_exec(*command, env=environment)
-    except OSError as error:
-        raise CliError(f"cannot run {command[0]}: {error.strerror}") from error
+    if shutil.which(command[0]) is None:
+        raise CliError(f"cannot run {command[0]}: there is no such program")
+    tethered = (sys.executable, "-I", "-S", tether.__file__, str(os.getpid()), *command)
+    process = await asyncio.create_subprocess_exec(*tethered, env=environment)
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGHUP):
         loop.add_signal_handler(number, _signal, process, number)
