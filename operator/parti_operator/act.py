@@ -27,7 +27,7 @@ from parti_operator.actions import (
     SetPolicy,
     TransferLeader,
 )
-from parti_operator.children import differs
+from parti_operator.children import differs, repaired
 from parti_operator.election import LeaseLostError
 from parti_operator.failpoints import Failpoints
 from parti_operator.kube_api import CLAIM, KINDS, PARTI_CLUSTER, POD, KubeApi, KubeError, Object
@@ -122,7 +122,7 @@ class Actor:
         """What exists is ours, see `look`: fields that others set are taken back. What does not
         exist is made without force: it fails if somebody else was faster.
 
-        Server-side apply leaves what others have added to a list; a merge patch replaces lists.
+        Server-side apply leaves what others have added; a merge patch takes it away.
         """
         child = dict(action.child)
         key = ChildKey(child["kind"], child["metadata"]["name"])
@@ -131,7 +131,7 @@ class Actor:
         whole = {**child, "metadata": {**child["metadata"], **version}}
         if differs(whole, live):
             namespace = look.observed.cluster.ref.namespace
-            await self._kube.merge(KINDS[key.kind], namespace, key.name, whole)
+            await self._kube.merge(KINDS[key.kind], namespace, key.name, repaired(whole, live))
 
     async def _delete_child(self, look: Look, action: DeleteChild) -> None:
         namespace = look.observed.cluster.ref.namespace

@@ -17,8 +17,25 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple
 
-from parti_operator.kube_api import NODE, PARTI_CLUSTER, POD, Kind, Object
+from parti_operator.children import entries_of_others
+from parti_operator.kube_api import (
+    CONFIG_MAP,
+    DISRUPTION_BUDGET,
+    NETWORK_POLICY,
+    NODE,
+    PARTI_CLUSTER,
+    POD,
+    POD_MONITOR,
+    SERVICE,
+    STATEFUL_SET,
+    Kind,
+    Object,
+)
 from parti_operator.names import CLUSTER_LABEL
+
+_CHILDREN = frozenset(
+    {CONFIG_MAP, DISRUPTION_BUDGET, NETWORK_POLICY, POD_MONITOR, SERVICE, STATEFUL_SET}
+)
 
 
 class ClusterKey(NamedTuple):
@@ -211,6 +228,8 @@ def _cluster_of(kind: Kind, object_: Object) -> ClusterKey | None:
 
 def _trimmed(kind: Kind, object_: Object) -> Object:
     metadata = {key: value for key, value in object_["metadata"].items() if key != "managedFields"}
+    if kind in _CHILDREN and (others := entries_of_others(object_["metadata"])):
+        metadata["managedFields"] = others
     if kind == POD:
         return _part_of_pod(object_, metadata)
     if kind == NODE:

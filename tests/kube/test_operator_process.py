@@ -6,6 +6,7 @@ them.
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -102,6 +103,70 @@ def test_children_are_made_and_repaired(cluster: Cluster, namespace: Kubectl) ->
         status = namespace.json(names.PLURAL, "orders")["status"]
         assert status["phase"] in ("Pending", "Bootstrapping")
         assert status["observedGeneration"] == 1
+
+
+EDITS = {
+    "spec": {
+        "minReadySeconds": 5,
+        "template": {
+            "metadata": {"annotations": {"kubectl.kubernetes.io/restartedAt": "now"}},
+            "spec": {
+                "nodeSelector": {"disk": "fast"},
+                "tolerations": [{"key": "edited", "operator": "Exists"}],
+                "containers": [{"name": "app", "args": ["-v"], "env": [{"name": "A"}]}],
+            },
+        },
+    }
+}
+
+
+def test_what_others_add_is_taken_away_but_for_the_mark_of_a_restart(
+    cluster: Cluster, namespace: Kubectl
+) -> None:
+    with _operator(cluster, namespace):
+        namespace.apply(particluster(namespace))
+        wait_for(lambda: _children(namespace) == ALL_CHILDREN, READY_S, "the children")
+        before = namespace.json("statefulset", "orders")["spec"]
+        namespace("patch", "statefulset", "orders", "--patch", json.dumps(EDITS))
+        namespace("patch", "configmap", "orders-sidecar", "--patch", '{"data":{"more":"x"}}')
+        pod = before["template"]
+        pod["metadata"]["annotations"]["kubectl.kubernetes.io/restartedAt"] = "now"
+
+        def is_repaired() -> bool:
+            data = namespace.json("configmap", "orders-sidecar")["data"]
+            spec = namespace.json("statefulset", "orders")["spec"]
+            return "more" not in data and bool(spec == before)
+
+        wait_for(is_repaired, REPAIR_S, "what was added")
+
+
+def test_who_takes_everything_over_without_a_change_is_repaired_once(
+    cluster: Cluster, namespace: Kubectl
+) -> None:
+    """As a restored backup does: it owns the defaults too, which come back when they are taken."""
+    with _operator(cluster, namespace):
+        namespace.apply(particluster(namespace))
+        wait_for(lambda: _children(namespace) == ALL_CHILDREN, READY_S, "the children")
+        for kind in ("statefulset", "service"):
+            _take_over(namespace, kind, manager="restore")
+        wait_for(lambda: "restore" not in _managers(namespace), REPAIR_S, "repair")
+        before = _versions(namespace)
+        until = time.monotonic() + 3
+        wait_for(lambda: time.monotonic() > until, 5, "some passes")
+        assert _versions(namespace) == before
+
+
+def _take_over(namespace: Kubectl, kind: str, *, manager: str) -> None:
+    found = namespace.json(kind, "orders")
+    metadata = {key: found["metadata"][key] for key in ("name", "namespace", "labels")}
+    whole = {key: found[key] for key in ("apiVersion", "kind", "spec")} | {"metadata": metadata}
+    flags = ("--server-side", "--force-conflicts", f"--field-manager={manager}")
+    namespace("apply", *flags, "--filename=-", given=json.dumps(whole))
+
+
+def _managers(namespace: Kubectl) -> set[str]:
+    found = namespace.items("statefulset/orders", "service/orders", "--show-managed-fields")
+    return {entry["manager"] for each in found for entry in each["metadata"]["managedFields"]}
 
 
 def test_an_idle_cluster_is_not_written(cluster: Cluster, namespace: Kubectl) -> None:

@@ -156,9 +156,12 @@ class MemoryKube:
         return self._write(kind, created, "ADDED")
 
     def edit(self, kind: Kind, namespace: str, name: str, patch: Mapping[str, Any]) -> Object:
-        """A merge patch by somebody else."""
+        """A merge patch by somebody else, who owns from then on what it sets."""
         found = self._found(kind, namespace, name)
-        return self._store(kind, _merged(found, patch), found)
+        edited = _merged(found, patch)
+        entry = {"manager": "kubectl-edit", "operation": "Update", "fieldsV1": _fields(patch)}
+        edited["metadata"]["managedFields"] = [*found["metadata"].get("managedFields", ()), entry]
+        return self._store(kind, edited, found)
 
     def begin_removal(self, kind: Kind, namespace: str, name: str, *, force: bool) -> None:
         """Pods and claims go when the world lets them (`MemoryWorld`), all others at once."""
@@ -370,6 +373,15 @@ def _merged(found: Object, patch: Mapping[str, Any]) -> Object:
         else:
             merged[key] = deepcopy(value)
     return merged
+
+
+def _fields(patch: Mapping[str, Any]) -> Object:
+    """The fields that a patch sets; lists as a whole."""
+    return {
+        f"f:{key}": _fields(value) if isinstance(value, Mapping) else {}
+        for key, value in patch.items()
+        if value is not None
+    }
 
 
 def _overlaid(found: Object, wanted: Mapping[str, Any]) -> Object:

@@ -189,6 +189,24 @@ def test_a_nodes_heartbeat_is_no_news() -> None:
     assert seen.take_news() == []
 
 
+def test_of_a_childs_managers_only_others_are_kept_and_their_edit_is_news() -> None:
+    seen = _Seen()
+    ours = {"manager": "parti-operator", "operation": "Apply", "fieldsV1": {"f:spec": {"f:a": {}}}}
+    child = _service(1, spec={"a": "1", "b": ""})
+    child["metadata"]["managedFields"] = [ours]
+    seen.cache.put(SERVICE, child)
+    [kept] = seen.cache.of_cluster(ORDERS, SERVICE)
+    assert "managedFields" not in kept["metadata"]
+    seen.take_news()
+    theirs = {"manager": "kubectl", "operation": "Update", "fieldsV1": {"f:spec": {"f:b": {}}}}
+    metadata = {**child["metadata"], "resourceVersion": "2", "managedFields": [ours, theirs]}
+    seen.cache.put(SERVICE, {**child, "metadata": metadata})
+    assert seen.take_news() == [ORDERS]
+    [kept] = seen.cache.of_cluster(ORDERS, SERVICE)
+    [entry] = kept["metadata"]["managedFields"]
+    assert (entry["manager"], entry["fieldsV1"]) == ("kubectl", {"f:spec": {"f:b": {}}})
+
+
 def test_only_what_is_read_is_kept() -> None:
     seen = _Seen()
     pod = _pod(1, "node-1")

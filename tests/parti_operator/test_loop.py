@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from typing import Any
 
 import pytest
 
@@ -194,6 +195,31 @@ def test_an_edited_child_is_repaired_within_five_seconds() -> None:
             return (selected, stateful_set["spec"]["replicas"]) == ("orders", 3)
 
         await rig.until(repaired, "repaired", within_s=5)
+
+    _play(rig, script)
+
+
+def test_what_others_add_to_a_child_is_taken_away_within_five_seconds_and_once() -> None:
+    rig = Rig()
+    place = (STATEFUL_SET, "shop", "orders")
+    addition = {"spec": {"template": {"spec": {"nodeSelector": {"disk": "fast"}}}}}
+
+    def pod() -> Any:
+        found = rig.kube.find(*place)
+        assert found is not None
+        return found["spec"]["template"]["spec"]
+
+    async def script(_: OperatorRun) -> None:
+        rig.create()
+        await rig.until(lambda: rig.is_settled(3), "ready")
+        rig.kube.edit(*place, addition)
+        assert pod()["nodeSelector"] == {"disk": "fast"}
+        await rig.until(lambda: "nodeSelector" not in pod(), "repaired", within_s=5)
+        await rig.until(lambda: rig.is_settled(3), "at rest")
+        writes = rig.kube.calls["apply", "statefulsets"]
+        rig.kube.edit(*place, {"metadata": {"labels": {"team": "orders"}}})
+        await asyncio.sleep(120)
+        assert rig.kube.calls["apply", "statefulsets"] == writes
 
     _play(rig, script)
 

@@ -9,6 +9,7 @@ from parti_operator.children.comparing import differs
 from parti_operator.children.config_map import config_map, grace_period_s
 from parti_operator.children.disruption_budget import disruption_budget
 from parti_operator.children.network_policy import network_policy
+from parti_operator.children.ownership import entries_of_others, repaired
 from parti_operator.children.pod_monitor import POD_MONITOR_KIND, pod_monitor
 from parti_operator.children.quantities import amount
 from parti_operator.children.services import client_service, headless_service
@@ -22,10 +23,12 @@ __all__ = [
     "config_map",
     "differs",
     "disruption_budget",
+    "entries_of_others",
     "grace_period_s",
     "headless_service",
     "network_policy",
     "pod_monitor",
+    "repaired",
     "stateful_set",
 ]
 

@@ -1,7 +1,8 @@
 """Whether a live object is as wanted, without asking the API server. Pure.
 
-The live object holds more than the wanted one: defaults, status, what others added. So everything
-wanted must be found in it, and what is not mentioned is not looked at, with these exceptions:
+The live object holds more than the wanted one: defaults, a status. So everything wanted must be
+found in it, and what is not mentioned is looked at only if others own it (`ownership`), with these
+exceptions:
 
 - lists have the wanted length, and selectors hold nothing but the wanted keys: an addition there
   changes what the wanted part means;
@@ -18,6 +19,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeGuard
 
+from parti_operator.children.ownership import additions
 from parti_operator.children.quantities import amount
 
 # Their absence means something else than their zero value, so the API server keeps the zero.
@@ -72,7 +74,9 @@ _NEVER_ZERO = frozenset({"failureThreshold", "periodSeconds", "successThreshold"
 
 def differs(desired: Mapping[str, Any], live: Mapping[str, Any]) -> bool:
     """Whether `live` must be written to become as `desired`."""
-    return not _is_within(desired, live, is_quantity=False, is_exact=False)
+    if not _is_within(desired, live, is_quantity=False, is_exact=False):
+        return True
+    return bool(additions(desired, live))
 
 
 def _is_within(
