@@ -40,9 +40,9 @@ unit: $(STAMP) ## All tests; those of real processes alone, for they measure tim
 	$(BIN)/python -m pytest -m process
 
 kube: $(STAMP) ## The tests that need Kubernetes: a cluster of three nodes on this machine, as root
-	$(BIN)/python -m pytest tests/kube --ignore=tests/kube/scenarios
+	$(BIN)/python -m pytest tests/kube
 
-scenarios: $(STAMP) ## parti on Kubernetes under load, one trouble after the other: 15 min, not yet part of test
+scenarios: $(STAMP) ## Of these, only parti under load, one trouble after the other
 	$(BIN)/python -m pytest tests/kube/scenarios
 
 kube-up: $(STAMP) ## A Kubernetes of three nodes on this machine, to work with by hand, as root
