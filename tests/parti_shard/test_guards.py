@@ -3,7 +3,13 @@
 from __future__ import annotations
 
 from parti_shard.commands import Grant
+from parti_shard.ids import LogIndex
+from parti_shard.kv_access import KvReadTag
+from parti_shard.kv_frames import KvPropose
+from tests.parti_kv.kv_commands import put
+from tests.parti_shard.member_world import A, B, C, World
 from tests.parti_shard.test_coordinator import settled
+from tests.parti_shard.test_kv_access import answers, outcome, read, value, write
 from tests.parti_shard.test_lease import INDEX, S1, holder
 
 
@@ -30,3 +36,38 @@ def test_a_release_that_is_told_again_is_answered_once() -> None:
     scene.apply([grant])
     scene.renew(2, released)
     assert scene.turn() == []
+
+
+def kv_world() -> World:
+    world = World(A, B, C)
+    world.wait(lambda: all(world.up(member).session.session for member in (A, B, C)))
+    return world
+
+
+def test_a_read_waits_until_its_index_is_applied() -> None:
+    """A member that lags learns the index from the leader before it has what lies below it."""
+    world = kv_world()
+    world.cut = {B}
+    read(world, B, "r")
+    kv, behind = world.up(B).kv, world.up(B).replica.applied_index
+    kv.read_confirmed(KvReadTag(kv._requests), LogIndex(behind + 1))
+    world.turn(world.nodes[B])
+    assert outcome(world, B, "r") is None
+    world.cut.clear()
+    write(world, A, "w", put(b"k", b"v"))
+    world.wait(lambda: outcome(world, B, "r") is not None)
+    assert world.up(B).replica.applied_index > behind
+
+
+def test_entries_of_an_earlier_run_answer_no_request_of_this_one() -> None:
+    """A run counts its requests from 1, and applies those of the run before it once more."""
+    world = kv_world()
+    for number in range(3):
+        write(world, B, number, put(b"k", b"%d" % number))
+        answers(world, B, number)
+    world.lose = lambda _from, _to, frame: isinstance(frame, KvPropose)
+    world.restart(B)
+    write(world, B, "new", put(b"k", b"new"))
+    world.wait(lambda: value(world, B, b"k") == b"2")
+    world.run(100)
+    assert outcome(world, B, "new") is None
