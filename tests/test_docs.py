@@ -19,6 +19,7 @@ import pytest
 
 from parti.testing import FakeSidecar
 from parti_cli.main import root as cli_root
+from parti_operator.metrics import Metrics
 from parti_proto import admin_pb2, app_pb2, errors_pb2
 from parti_shard.limits import CoordinatorTimes, RouterLimits
 from parti_shard.policy import Policy
@@ -32,6 +33,7 @@ PAGES = [
     *(ROOT / name for name in ("README.md", "ARCHITECTURE.md", "CONTRIBUTING.md")),
     *sorted(render_docs.DOCS.glob("*.md")),
 ]
+METRICS = {one.name for one in CATALOG} | {one.name for one in Metrics().catalog}
 _BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _CODE = re.compile(r"`([^`\n]+)`")
 _PLACEHOLDER = re.compile(r"\b[A-Z][A-Z-]+\b")
@@ -134,11 +136,11 @@ def test_a_section_nobody_knows_is_refused() -> None:
 def test_tables_hold_what_the_code_holds() -> None:
     settings, metrics, errors = (
         render_docs.settings(),
-        render_docs.metrics(),
+        render_docs.metrics() + render_docs.operator_metrics(),
         render_docs.errors(),
     )
     assert all(f"| `{row.name}` |" in settings for row in SETTINGS)
-    assert all(f"| `{one.name}` |" in metrics for one in CATALOG)
+    assert all(f"| `{name}` |" in metrics for name in METRICS)
     reasons = [name.removeprefix("REASON_") for name in errors_pb2.Reason.keys()]  # noqa: SIM118
     assert all(f"| `{name}` |" in errors for name in reasons if name != "OK")
 
@@ -147,6 +149,7 @@ def test_every_command_has_its_help_on_the_page() -> None:
     page = (render_docs.DOCS / "cli.md").read_text()
     for name in cli_root.list_commands(click.Context(cli_root)):
         assert f"\n## parti {name}\n" in page
+    assert "\n## kubectl parti report\n" in page
 
 
 def test_the_life_of_a_partition_is_the_one_that_guarantees_rest_on() -> None:
@@ -200,7 +203,7 @@ def test_wrong_commands_are_noticed(line: str, complaint: str) -> None:
 
 
 def test_metrics_named_on_pages_exist() -> None:
-    known = {one.name for one in CATALOG}
+    known = METRICS
     packages = {path.name for path in (ROOT / "sidecar").iterdir()} | {"parti_proto"}
     named = {
         word for page in PAGES for word in words(page) if re.fullmatch(r"parti_[a-z_]+[a-z]", word)
@@ -216,7 +219,7 @@ def test_every_metric_that_asks_for_an_alarm_is_explained() -> None:
 
 
 def test_settings_and_fields_named_on_pages_exist() -> None:
-    known = {row.name for row in SETTINGS} | {one.name for one in CATALOG}
+    known = {row.name for row in SETTINGS} | METRICS
     for values in (Policy, RouterLimits, CoordinatorTimes):
         known |= {field.name for field in fields(values)}
     for module in (app_pb2, admin_pb2, errors_pb2):

@@ -21,6 +21,8 @@ import click
 import yaml
 
 from parti_cli.main import root as cli_root
+from parti_cli.plugin import plugin
+from parti_operator.metrics import Metrics
 from parti_shard.commands import (
     Cause,
     CloseSession,
@@ -96,16 +98,24 @@ def _sentence(text: str) -> str:
 
 def metrics() -> str:
     """Every metric of the sidecar's own catalog."""
-    rows = (
+    return _metrics((one.name, str(one.kind), one.labels, one.help_text) for one in CATALOG)
+
+
+def operator_metrics() -> str:
+    """Every metric that the operator makes."""
+    catalog = Metrics().catalog
+    return _metrics((one.name, one.kind, one.labels, f"{one.text}.") for one in catalog)
+
+
+def _metrics(rows: Iterable[tuple[str, str, Iterable[str], str]]) -> str:
+    columns = ("Metric", "Kind", "Labels", "Meaning")
+    return table(
+        columns,
         (
-            f"`{one.name}`",
-            str(one.kind),
-            ", ".join(f"`{label}`" for label in one.labels),
-            one.help_text,
-        )
-        for one in CATALOG
+            (f"`{name}`", kind, ", ".join(f"`{label}`" for label in labels), text)
+            for name, kind, labels, text in rows
+        ),
     )
-    return table(("Metric", "Kind", "Labels", "Meaning"), rows)
 
 
 # --- commands of the CLI ----------------------------------------------------------------------
@@ -113,18 +123,26 @@ def metrics() -> str:
 
 def commands() -> str:
     """The help of every command, as `--help` prints it on a wide terminal."""
-    return "\n".join(_help(names, context) for names, context in _contexts())
+    return "\n".join(_help(names, context) for names, context in _contexts("parti", cli_root))
 
 
-def _contexts() -> Iterator[tuple[list[str], click.Context]]:
+def plugin_commands() -> str:
+    """The help of `kubectl parti`, and of the commands that `parti` has not."""
+    found = _contexts("kubectl parti", plugin)
+    shared = cli_root.list_commands(click.Context(cli_root))
+    own = (each for each in found if each[0][-1] not in shared)
+    return "\n".join(_help(names, context) for names, context in own)
+
+
+def _contexts(name: str, group: click.Group) -> Iterator[tuple[list[str], click.Context]]:
     root = click.Context(
-        cli_root,
-        info_name="parti",
+        group,
+        info_name=name,
         terminal_width=HELP_COLUMNS,
         max_content_width=HELP_COLUMNS,
         help_option_names=["-h", "--help"],
     )
-    yield from _below(["parti"], root)
+    yield from _below([name], root)
 
 
 def _below(names: list[str], context: click.Context) -> Iterator[tuple[list[str], click.Context]]:
@@ -316,7 +334,9 @@ def _crd_default(field: dict[str, Any]) -> str:
 SECTIONS: dict[str, Callable[[], str]] = {
     "settings": settings,
     "metrics": metrics,
+    "operator-metrics": operator_metrics,
     "commands": commands,
+    "plugin-commands": plugin_commands,
     "crd-columns": crd_columns,
     "crd-rules": crd_rules,
     "crd-spec": lambda: crd_fields("spec"),

@@ -9,7 +9,7 @@ Each process makes one `Metrics` with a registry of its own; tests make many.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from prometheus_client import (
@@ -43,16 +43,28 @@ class ClusterReading:
     last_success_s: float  # wall clock
 
 
+@dataclass(frozen=True, slots=True)
+class Described:
+    """A metric for people."""
+
+    name: str
+    kind: str
+    labels: tuple[str, ...]
+    text: str
+
+
 class Metrics:
     """All metrics of one operator process."""
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
         self.clusters: dict[ClusterKey, ClusterReading] = {}
+        self.catalog: list[Described] = []  # for the page on metrics
         self._define_work()
         self._define_kubernetes()
         ProcessCollector(registry=self.registry)
         self.registry.register(_Clusters(self.clusters))
+        self.catalog += _PER_CLUSTER
 
     def text(self) -> bytes:
         """Everything, in Prometheus' text format."""
@@ -68,70 +80,70 @@ class Metrics:
         self.requests.labels(verb, plural, str(status)).inc()
 
     def _define_work(self) -> None:
-        self.leader = Gauge(
-            "parti_operator_leader",
-            "1 while this replica acts, 0 while it stands by",
-            registry=self.registry,
+        self.leader = self._gauge(
+            "parti_operator_leader", "1 while this replica acts, 0 while it stands by"
         )
-        self.passes = Counter(
+        self.passes = self._counter(
             "parti_operator_reconciles_total",
             "Passes over a cluster, by how they ended: done, failed",
             ["outcome"],
-            registry=self.registry,
         )
-        self.pass_seconds = Histogram(
+        self.pass_seconds = self._histogram(
             "parti_operator_reconcile_duration_seconds",
             "How long a pass over a cluster took",
-            buckets=_PASS_SECONDS,
-            registry=self.registry,
+            _PASS_SECONDS,
         )
-        self.actions = Counter(
+        self.actions = self._counter(
             "parti_operator_actions_total",
             "Actions of plans, by kind and by how they ended: done, failed",
             ["action", "outcome"],
-            registry=self.registry,
         )
-        self.queue_depth = Gauge(
+        self.queue_depth = self._gauge(
             "parti_operator_queue_depth_keys",
             "Clusters that are due for a pass and wait for room",
-            registry=self.registry,
         )
-        self.longest_run = Gauge(
+        self.longest_run = self._gauge(
             "parti_operator_longest_running_reconcile_seconds",
             "Age of the oldest pass that has not ended",
-            registry=self.registry,
         )
 
     def _define_kubernetes(self) -> None:
-        self.requests = Counter(
+        self.requests = self._counter(
             "parti_operator_api_requests_total",
             "Requests to the Kubernetes API, watches aside; status 0: no answer",
             ["verb", "resource", "status"],
-            registry=self.registry,
         )
-        self.sidecar_calls_failed = Counter(
+        self.sidecar_calls_failed = self._counter(
             "parti_operator_sidecar_calls_failed_total",
             "Calls of the sidecars' admin API that failed, by method and gRPC status",
             ["method", "status"],
-            registry=self.registry,
         )
-        self.events_dropped = Counter(
+        self.events_dropped = self._counter(
             "parti_operator_events_dropped_total",
             "Kubernetes Events not written: repeated, over the limit of a cluster, refused",
             ["why"],
-            registry=self.registry,
         )
-        self.last_sync = Gauge(
+        self.last_sync = self._gauge(
             "parti_operator_last_sync_timestamp_seconds",
             "When the cache was last compared with the API server as a whole",
-            registry=self.registry,
         )
-        self.missed = Counter(
+        self.missed = self._counter(
             "parti_operator_missed_changes_total",
             "Changes that a comparison found and no watch had told",
             ["resource"],
-            registry=self.registry,
         )
+
+    def _counter(self, name: str, text: str, labels: Sequence[str] = ()) -> Counter:
+        self.catalog.append(Described(name, "counter", tuple(labels), text))
+        return Counter(name, text, labels, registry=self.registry)
+
+    def _gauge(self, name: str, text: str) -> Gauge:
+        self.catalog.append(Described(name, "gauge", (), text))
+        return Gauge(name, text, registry=self.registry)
+
+    def _histogram(self, name: str, text: str, buckets: Sequence[float]) -> Histogram:
+        self.catalog.append(Described(name, "histogram", (), text))
+        return Histogram(name, text, buckets=buckets, registry=self.registry)
 
 
 class _Clusters(Collector):
@@ -143,22 +155,21 @@ class _Clusters(Collector):
     def collect(self) -> Iterator[Metric]:
         yield self._phases()
         for name, text, value in _CLUSTER_GAUGES:
-            family = GaugeMetricFamily(name, text, labels=["namespace", "cluster"])
+            family = GaugeMetricFamily(name, text, labels=_CLUSTER_LABELS)
             for key, reading in self._clusters.items():
                 family.add_metric(list(key), value(reading))
             yield family
 
     def _phases(self) -> GaugeMetricFamily:
-        family = GaugeMetricFamily(
-            "parti_operator_cluster_phase",
-            "1 for the phase that a cluster is in",
-            labels=["namespace", "cluster", "phase"],
-        )
+        family = GaugeMetricFamily(_PHASE, _PHASE_TEXT, labels=[*_CLUSTER_LABELS, "phase"])
         for key, reading in self._clusters.items():
             family.add_metric([*key, reading.phase], 1)
         return family
 
 
+_CLUSTER_LABELS = ("namespace", "cluster")
+_PHASE = "parti_operator_cluster_phase"
+_PHASE_TEXT = "1 for the phase that a cluster is in"
 _CLUSTER_GAUGES: tuple[tuple[str, str, Callable[[ClusterReading], float]], ...] = (
     (
         "parti_operator_cluster_ready",
@@ -200,4 +211,8 @@ _CLUSTER_GAUGES: tuple[tuple[str, str, Callable[[ClusterReading], float]], ...] 
         "When a pass over a cluster last ended without an error",
         lambda reading: reading.last_success_s,
     ),
+)
+_PER_CLUSTER = (
+    Described(_PHASE, "gauge", (*_CLUSTER_LABELS, "phase"), _PHASE_TEXT),
+    *(Described(name, "gauge", _CLUSTER_LABELS, text) for name, text, _ in _CLUSTER_GAUGES),
 )

@@ -134,7 +134,7 @@ class Reconciler:
         await self._write_status(key, look.resource, plan.status)
         await self._recorder.record(look.resource, plan.events)
         if failure is None:
-            self._metrics.clusters[key] = _reading(plan.status, self._wall_ms())
+            self._metrics.clusters[key] = _reading(look.resource, plan.status, self._wall_ms())
             return self._next_look_ms(key, plan)
         if failure.needs_people:
             told = Occurrence(EventReason.ACTION_FAILED, str(failure), warning=True)
@@ -151,7 +151,7 @@ class Reconciler:
         plan = self._refuse(resource, error, self._wall_ms())
         await self._write_status(key, resource, plan.status)
         await self._recorder.record(resource, plan.events)
-        self._metrics.clusters[key] = _reading(plan.status, self._wall_ms())
+        self._metrics.clusters[key] = _reading(resource, plan.status, self._wall_ms())
         return plan.requeue_after_ms
 
     def _next_look_ms(self, key: ClusterKey, plan: Plan) -> int:
@@ -200,7 +200,7 @@ def _merge_patch(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[st
     return patch
 
 
-def _reading(status: Mapping[str, Any], now_ms: int) -> ClusterReading:
+def _reading(resource: Object, status: Mapping[str, Any], now_ms: int) -> ClusterReading:
     conditions = {row["type"]: row["status"] == "True" for row in status.get("conditions") or ()}
     partitions = status.get("partitions") or {}
     return ClusterReading(
@@ -208,7 +208,7 @@ def _reading(status: Mapping[str, Any], now_ms: int) -> ClusterReading:
         ready=conditions.get(ConditionType.READY, False),
         degraded=conditions.get(ConditionType.DEGRADED, False),
         quorum_healthy=conditions.get(ConditionType.QUORUM_HEALTHY, False),
-        replicas=status.get("replicas", 0),
+        replicas=resource["spec"].get("replicas", 0),
         ready_replicas=status.get("readyReplicas", 0),
         partitions_unowned=partitions.get("unowned", 0),
         partitions_moving=partitions.get("moving", 0),

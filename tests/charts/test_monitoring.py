@@ -54,9 +54,11 @@ def _alerts() -> tuple[tuple[str, Object], ...]:
 def _known_metrics() -> dict[str, set[str]]:
     """Every metric of the sidecar and of the operator, with its own labels."""
     known = {one.name: set(one.labels) for one in CATALOG}
+    known |= {one.name: set(one.labels) for one in Metrics().catalog}
     registry = CollectorRegistry()
     ProcessCollector(namespace="parti", registry=registry)
-    for family in (*registry.collect(), *Metrics().registry.collect()):
+    ProcessCollector(registry=registry)
+    for family in registry.collect():
         name = f"{family.name}_total" if family.type == "counter" else family.name
         known[name] = set()
     return known
