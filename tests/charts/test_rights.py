@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import pytest
 
+from parti_operator.children import children
 from parti_operator.kube_api import KINDS, LEASE, NODE, PARTI_CLUSTER
 from tests.charts import chart
 from tests.charts.rights import ROLE_KINDS, Right, operator_rights, rights_of
+from tests.parti_operator.samples import minimal
 from tools.render_manifests import Object, objects
 
 
@@ -36,6 +38,19 @@ def test_the_operator_does_nothing_to_what_is_not_its_own() -> None:
     assert ("", "pods", "create") not in rights
     assert ("", "persistentvolumeclaims", "create") not in rights
     assert not any(verb in {"deletecollection", "update"} for verb in _verbs_of_children(rights))
+
+
+@pytest.mark.parametrize("name", ["defaults", "whole cluster", "two namespaces"])
+def test_owner_references_may_block_deletion(name: str) -> None:
+    """OpenShift asks for this right of whoever sets `blockOwnerDeletion`, as every child has it."""
+    owners = [
+        owner
+        for child in children(minimal(), replicas=3)
+        for owner in child["metadata"]["ownerReferences"]
+    ]
+    assert all(owner["blockOwnerDeletion"] for owner in owners)
+    rights = operator_rights(chart.MATRIX[name])
+    assert ("parti.dev", "particlusters/finalizers", "update") in rights
 
 
 def _verbs_of_children(rights: set[Right]) -> set[str]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -162,6 +164,13 @@ def test_the_reason_is_told(reason: EventReason) -> None:
 
 def test_no_reason_is_never_told() -> None:
     assert SITUATIONS.keys() | ELSEWHERE == set(EventReason)
+
+
+def test_the_page_lists_every_reason_and_no_other() -> None:
+    page = Path(__file__).parents[3].joinpath("docs", "crd.md").read_text(encoding="utf-8")
+    section = page.partition("### Events\n")[2].partition("\n## ")[0]
+    cells = [line.split(" | ")[0] for line in section.splitlines() if line.startswith("| `")]
+    assert sorted(re.findall(r"`(\w+)`", " ".join(cells))) == sorted(EventReason)
 
 
 def test_a_spec_that_cannot_be_read_is_told() -> None:
