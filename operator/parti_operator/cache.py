@@ -33,6 +33,10 @@ from parti_operator.kube_api import (
 )
 from parti_operator.names import CLUSTER_LABEL
 
+_OF_POD_STATUS = (
+    *("phase", "podIP", "startTime", "conditions", "reason", "message"),
+    *("initContainerStatuses", "containerStatuses"),
+)
 _CHILDREN = frozenset(
     {CONFIG_MAP, DISRUPTION_BUDGET, NETWORK_POLICY, POD_MONITOR, SERVICE, STATEFUL_SET}
 )
@@ -239,11 +243,10 @@ def _trimmed(kind: Kind, object_: Object) -> Object:
 
 def _part_of_pod(pod: Object, metadata: dict[str, Any]) -> Object:
     status = pod.get("status") or {}
-    kept = ("phase", "podIP", "conditions", "initContainerStatuses", "containerStatuses", "reason")
     return {
         "metadata": metadata,
         "spec": {"nodeName": (pod.get("spec") or {}).get("nodeName", "")},
-        "status": {key: status[key] for key in kept if key in status},
+        "status": {key: status[key] for key in _OF_POD_STATUS if key in status},
     }
 
 

@@ -36,7 +36,8 @@ _REVISION_LABEL: Final = "controller-revision-hash"
 _ZONE_LABEL: Final = "topology.kubernetes.io/zone"
 _SELECTED_NODE: Final = "volume.kubernetes.io/selected-node"
 # A container that waits for one of these will run by itself in a moment.
-_STARTING: Final = frozenset({"ContainerCreating", "PodInitializing"})
+_CREATING: Final = "ContainerCreating"
+_STARTING: Final = frozenset({_CREATING, "PodInitializing"})
 _CRASHING: Final = "CrashLoopBackOff"
 # Words that take turns from one attempt to the next; the second one stays.
 _ALIASES: Final = {"ErrImagePull": "ImagePullBackOff"}
@@ -102,6 +103,7 @@ def pod_seen(object_: Mapping[str, Any]) -> PodSeen:
         deleting="deletionTimestamp" in metadata,
         labels=labels,
         trouble=_trouble(status),
+        creating_since=str(status.get("startTime") or "") if _is_creating(status) else "",
         sidecar_exit_code=_sidecar_exit_code(status),
     )
 
@@ -171,6 +173,11 @@ def _trouble(status: Mapping[str, Any]) -> Trouble | None:
         if waiting and waiting.get("reason") not in _STARTING:
             return _waiting(container, waiting)
     return _told(status) if status.get("phase") == "Failed" else None
+
+
+def _is_creating(status: Mapping[str, Any]) -> bool:
+    states = [container.get("state") or {} for container in _containers(status)]
+    return any((state.get("waiting") or {}).get("reason") == _CREATING for state in states)
 
 
 def _waiting(container: Mapping[str, Any], waiting: Mapping[str, Any]) -> Trouble:

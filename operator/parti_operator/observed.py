@@ -101,6 +101,7 @@ class PodSeen:
     deleting: bool = False
     labels: Mapping[str, str] = field(default_factory=dict)
     trouble: Trouble | None = None
+    creating_since: str = ""  # its containers are being created; "" when they are not
     sidecar_exit_code: int | None = None  # of its last end, None: it has not ended yet
 
 

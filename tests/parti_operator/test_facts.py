@@ -115,6 +115,16 @@ def test_a_container_that_crashes_says_how_it_ended() -> None:
     assert str(trouble) == "app: CrashLoopBackOff: it ended with exit code 137 (OOMKilled)"
 
 
+@pytest.mark.parametrize(
+    ("reason", "since"), [("ContainerCreating", "2026-01-01T00:00:00Z"), ("PodInitializing", "")]
+)
+def test_since_when_containers_are_being_created(reason: str, since: str) -> None:
+    """Behind an init container that runs there is nothing to wait for."""
+    app = _container("app", state={"waiting": {"reason": reason}})
+    status = {"startTime": "2026-01-01T00:00:00Z", "containerStatuses": [app]}
+    assert facts.pod_seen(_pod(status)).creating_since == since
+
+
 def test_an_image_that_cannot_be_pulled_has_one_reason() -> None:
     for reason in ("ErrImagePull", "ImagePullBackOff"):
         app = _container("app", state={"waiting": {"reason": reason}})

@@ -78,7 +78,8 @@ def _not_blank(look: Look, replicas: int) -> str:
     for ordinal in range(replicas):
         pod = look.pods.get(ordinal)
         if pod is None or pod.deleting:
-            return f"{look.pod_name(ordinal)} does not exist yet"
+            name = look.pod_name(ordinal)
+            return f"{name} does not exist yet (kubectl describe statefulset {look.ref.name})"
         sidecar = look.sidecar(pod)
         if sidecar is None:
             return f"the sidecar of {pod.name} does not answer: {pod.trouble or 'starting'}"

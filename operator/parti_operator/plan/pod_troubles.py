@@ -9,10 +9,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from parti_operator.observed import Trouble
+from parti_operator.observed import PodSeen, Trouble
 from parti_operator.plan.look import Look
 
 LISTED_MAX = 3  # in one message; the others are counted
+CREATING_MS_MAX = 120_000  # the kubelet gives no reason while it waits for a volume or a network
 
 # The gravest first; what is not named here comes before the last one.
 _GRAVITY = (
@@ -39,6 +40,7 @@ _ADVICE = {
     "InvalidImageName": _IMAGE_ADVICE,
     "ErrImageNeverPull": _IMAGE_ADVICE,
     "ImagePullBackOff": _IMAGE_ADVICE,
+    "ContainerCreating": "a volume or an image is missing: kubectl describe pod {pod} says more",
     "CrashLoopBackOff": "its log says why: kubectl logs {pod} -c {container} --previous",
 }
 
@@ -74,11 +76,17 @@ class FailingPod:
 def failing_pods(look: Look) -> list[FailingPod]:
     """The worst first, then by ordinal."""
     found = [
-        FailingPod(pod.name, pod.trouble)
+        FailingPod(pod.name, trouble)
         for pod in look.desired_pods
-        if pod.trouble is not None and not pod.deleting
+        if not pod.deleting and (trouble := pod.trouble or _is_stuck(look, pod)) is not None
     ]
     return sorted(found, key=lambda each: _gravity(each.trouble))
+
+
+def _is_stuck(look: Look, pod: PodSeen) -> Trouble | None:
+    if not pod.creating_since or look.since_ms(pod.creating_since) < CREATING_MS_MAX:
+        return None
+    return Trouble("ContainerCreating", f"since {pod.creating_since}")
 
 
 def listed(failing: list[FailingPod]) -> str:

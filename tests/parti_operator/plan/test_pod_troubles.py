@@ -8,8 +8,13 @@ import pytest
 
 from parti_operator.observed import Observed, PodSeen, Trouble
 from parti_operator.plan import plan
-from parti_operator.plan.pod_troubles import LISTED_MAX, failing_pods, listed
-from tests.parti_operator.plan.looks import NOW_MS, UID, blank, look, pod, quiet
+from parti_operator.plan.pod_troubles import (
+    CREATING_MS_MAX,
+    LISTED_MAX,
+    failing_pods,
+    listed,
+)
+from tests.parti_operator.plan.looks import NOW_MS, UID, ago, blank, look, pod, quiet
 
 ROOT = Trouble(
     "CreateContainerConfigError",
@@ -80,6 +85,16 @@ def test_a_roll_to_a_bad_image_degrades_though_the_cluster_is_ready() -> None:
     assert found["Ready"][0] == "True"
     assert found["Degraded"][:2] == ("True", "ImagePullBackOff")
     assert "ImagePullBackOff" in found["Progressing"][2]
+
+
+def test_containers_that_are_being_created_for_long_are_trouble() -> None:
+    """The kubelet gives no reason while it waits for a volume; a large image takes its time."""
+    young = pod(2, ready=False, creating_since=ago(CREATING_MS_MAX - 1_000))
+    assert conditions(with_pods(pod(0), pod(1), young))["Ready"][1] == "PodsNotReady"
+    old = pod(2, ready=False, creating_since=ago(CREATING_MS_MAX + 1_000))
+    found = conditions(with_pods(pod(0), pod(1), old))
+    assert found["Ready"][1] == found["Degraded"][1] == "ContainerCreating"
+    assert "kubectl describe pod orders-2" in found["Degraded"][2]
 
 
 def test_a_pod_that_only_is_not_ready_is_no_trouble() -> None:
