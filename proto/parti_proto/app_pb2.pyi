@@ -147,6 +147,18 @@ class TableEvent(_message.Message):
     member_names: _containers.ScalarMap[int, str]
     def __init__(self, table_index: _Optional[int] = ..., partitions: _Optional[int] = ..., whole: _Optional[bool] = ..., changed: _Optional[_Iterable[_Union[PartitionState, _Mapping]]] = ..., member_names: _Optional[_Mapping[int, str]] = ...) -> None: ...
 
+class StreamAddressRequest(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class StreamAddressReply(_message.Message):
+    __slots__ = ("port", "socket_name")
+    PORT_FIELD_NUMBER: _ClassVar[int]
+    SOCKET_NAME_FIELD_NUMBER: _ClassVar[int]
+    port: int
+    socket_name: str
+    def __init__(self, port: _Optional[int] = ..., socket_name: _Optional[str] = ...) -> None: ...
+
 class Welcome(_message.Message):
     __slots__ = ("protocol_version", "cluster_id", "member_id", "member_name", "partitions", "payload_bytes_max", "in_flight_max")
     PROTOCOL_VERSION_FIELD_NUMBER: _ClassVar[int]

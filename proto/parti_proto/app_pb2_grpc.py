@@ -54,6 +54,11 @@ class RouterStub:
                 request_serializer=parti_dot_v1_dot_app__pb2.WatchTableRequest.SerializeToString,
                 response_deserializer=parti_dot_v1_dot_app__pb2.TableEvent.FromString,
                 _registered_method=True)
+        self.StreamAddress = channel.unary_unary(
+                '/parti.v1.Router/StreamAddress',
+                request_serializer=parti_dot_v1_dot_app__pb2.StreamAddressRequest.SerializeToString,
+                response_deserializer=parti_dot_v1_dot_app__pb2.StreamAddressReply.FromString,
+                _registered_method=True)
 
 
 class RouterServicer:
@@ -88,6 +93,13 @@ class RouterServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def StreamAddress(self, request, context):
+        """Where the SDK dials its streams; see stream.proto.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_RouterServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -110,6 +122,11 @@ def add_RouterServicer_to_server(servicer, server):
                     servicer.WatchTable,
                     request_deserializer=parti_dot_v1_dot_app__pb2.WatchTableRequest.FromString,
                     response_serializer=parti_dot_v1_dot_app__pb2.TableEvent.SerializeToString,
+            ),
+            'StreamAddress': grpc.unary_unary_rpc_method_handler(
+                    servicer.StreamAddress,
+                    request_deserializer=parti_dot_v1_dot_app__pb2.StreamAddressRequest.FromString,
+                    response_serializer=parti_dot_v1_dot_app__pb2.StreamAddressReply.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -220,6 +237,33 @@ class Router:
             '/parti.v1.Router/WatchTable',
             parti_dot_v1_dot_app__pb2.WatchTableRequest.SerializeToString,
             parti_dot_v1_dot_app__pb2.TableEvent.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def StreamAddress(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/parti.v1.Router/StreamAddress',
+            parti_dot_v1_dot_app__pb2.StreamAddressRequest.SerializeToString,
+            parti_dot_v1_dot_app__pb2.StreamAddressReply.FromString,
             options,
             channel_credentials,
             insecure,

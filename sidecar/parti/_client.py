@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Iterable, Mapping
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
 import grpc
 import grpc.aio
@@ -17,6 +17,7 @@ from parti._kv import Kv
 from parti._link import Link
 from parti._locks import Election, Lock
 from parti._pending import BY_KEY, Item
+from parti._sidecar import Sidecar
 from parti._values import ClientCounts, Location, Outgoing, Phase, Reply, TableChange
 from parti_proto import app_pb2
 
@@ -45,7 +46,7 @@ class Client:
         """
         self.address = transport.resolve_address(address)
         self._retry = retry
-        self._channel: Any = None
+        self._sidecar: Sidecar | None = None
         self._link: Link | None = None
         self._kv: Kv | None = None
 
@@ -53,8 +54,8 @@ class Client:
         """Start connecting; does not wait for it (`ready` does)."""
         if self._link is not None:
             raise RuntimeError("this client is already open")
-        self._channel = transport.open_channel(self.address)
-        self._link = Link(self._channel, retry=self._retry)
+        self._sidecar = Sidecar(self.address)
+        self._link = Link(self._sidecar, retry=self._retry)
         return self
 
     async def __aexit__(
@@ -73,7 +74,9 @@ class Client:
         link, self._link = self._link, None
         if link is not None:
             await link.close()
-            await self._channel.close()
+        sidecar, self._sidecar = self._sidecar, None
+        if sidecar is not None:
+            await sidecar.close()
 
     async def ready(self, timeout: float = 30.0) -> None:  # noqa: ASYNC109 - a plain bound
         """Wait until the sidecar takes messages; raises `NotExecuted` after `timeout` seconds."""
@@ -94,9 +97,8 @@ class Client:
     @property
     def kv(self) -> Kv:
         """The replicated key-value store."""
-        self._open_link()
         if self._kv is None:
-            self._kv = Kv(self._channel)
+            self._kv = Kv(self._open_sidecar())
         return self._kv
 
     def lock(
@@ -198,24 +200,24 @@ class Client:
         timeout: float = 5.0,  # noqa: ASYNC109 - the call's own
     ) -> Location:
         """Say where a key or partition lives now, as far as the sidecar knows."""
-        self._open_link()
+        channel = self._open_sidecar().channel
         request = app_pb2.LocateRequest()
         if partition_of(key, partition) == BY_KEY:
             request.key = key_bytes(key)
         else:
             request.partition = partition or 0
         try:
-            reply = await transport.locate_call(self._channel, request, timeout)
+            reply = await transport.locate_call(channel, request, timeout)
         except grpc.aio.AioRpcError as error:
             raise transport.error_from_status(error) from None
         return location(reply.partition, reply.owner_name, reply.table_index)
 
     async def watch_table(self) -> AsyncGenerator[TableChange, None]:
         """Yield the whole table, then every change; after a lost connection the whole again."""
-        self._open_link()
+        self._open_sidecar()
         backoff = transport.Backoff()
-        while self._link is not None:
-            call = transport.watch_stream(self._channel)
+        while self._sidecar is not None:
+            call = transport.watch_stream(self._sidecar.channel)
             try:
                 while (event := await call.read()) is not grpc.aio.EOF:
                     backoff.reset()
@@ -232,6 +234,11 @@ class Client:
         if self._link is None:
             raise RuntimeError("the client is not open: use `async with Client() as client`")
         return self._link
+
+    def _open_sidecar(self) -> Sidecar:
+        self._open_link()
+        assert self._sidecar is not None
+        return self._sidecar
 
 
 class Batch:

@@ -30,6 +30,7 @@ from parti._kv_values import (
     item_of,
     txn_result,
 )
+from parti._sidecar import Sidecar
 from parti_proto import kv_pb2
 
 if TYPE_CHECKING:
@@ -55,8 +56,9 @@ class Kv:
     Keys have 1 to 1024 bytes, values up to 1 MiB; text is taken as UTF-8.
     """
 
-    def __init__(self, channel: Any) -> None:
-        self.channel = channel
+    def __init__(self, sidecar: Sidecar) -> None:
+        self.channel = sidecar.channel
+        self._sidecar = sidecar
         self._link: KvLink | None = None
         self._writes = Writes()
         self._old: list[Writes] = []  # of sessions that are over, with writes under way
@@ -222,7 +224,7 @@ class Kv:
     def open_link(self) -> KvLink:
         """The stream, opened with the first operation."""
         if self._link is None:
-            self._link = KvLink(self.channel)
+            self._link = KvLink(self._sidecar)
             self._link.pending.all_writes.append(self._writes)
         return self._link
 

@@ -42,6 +42,7 @@ RETRY_DELAY_MS_MAX: Final = 1_000
 CONNECT_MS_MAX: Final = 5_000
 BACKOFF_MS: Final = 50
 BACKOFF_MS_MAX: Final = 2_000
+PING_ANSWER_MS: Final = 2_000  # a sidecar that was silent for 5 s has this long to answer
 CLOSE_MS_MAX: Final = 1_000
 GRPC_MESSAGE_BYTES_MAX: Final = 16 << 20
 

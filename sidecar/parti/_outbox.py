@@ -1,4 +1,4 @@
-"""What a worker has to say to its sidecar, gathered until the writer wakes.
+"""What a worker has to say to its sidecar, gathered until the stream takes it.
 
 Everything that was ready in one turn of the loop goes out as one frame. Results of an epoch
 always leave before its `Released`.
@@ -6,8 +6,8 @@ always leave before its `Released`.
 
 from __future__ import annotations
 
-import asyncio
 from collections import deque
+from collections.abc import Callable
 
 from parti import _limits as limits
 from parti._errors import Executed, Reason
@@ -17,8 +17,9 @@ from parti_proto import app_pb2, errors_pb2
 class Outbox:
     """The outgoing side of one attachment. Bounded by the credits that the worker granted."""
 
-    def __init__(self) -> None:
+    def __init__(self, wake: Callable[[], None]) -> None:
         self.results_count = 0
+        self._wake = wake
         self._ids: list[int] = []
         self._payloads: list[bytes] = []
         self._errors: list[errors_pb2.ItemError] = []
@@ -27,7 +28,6 @@ class Outbox:
         self._started: list[app_pb2.Started] = []
         self._released: list[app_pb2.Released] = []
         self._closing = False
-        self._wake: asyncio.Future[None] | None = None
 
     def succeed(self, message_id: int, payload: bytes) -> None:
         """Answer a message."""
@@ -37,8 +37,7 @@ class Outbox:
         self._size_bytes += len(payload)
         if self._size_bytes >= limits.FRAME_BYTES_TARGET:
             self._seal()
-        if self._wake is not None:
-            self._wake_writer()
+        self._wake()
 
     def fail(self, message_id: int, reason: Reason, executed: Executed, text: str) -> None:
         """Answer a message with an error."""
@@ -53,17 +52,17 @@ class Outbox:
     def start(self, partition: int, epoch: int) -> None:
         """Say that messages of this epoch may be delivered."""
         self._started.append(app_pb2.Started(partition=partition, epoch=epoch))
-        self._wake_writer()
+        self._wake()
 
     def release(self, partition: int, epoch: int) -> None:
         """Say that nothing of this epoch runs or will run here."""
         self._released.append(app_pb2.Released(partition=partition, epoch=epoch))
-        self._wake_writer()
+        self._wake()
 
     def close(self) -> None:
         """Ask the sidecar to take everything back."""
         self._closing = True
-        self._wake_writer()
+        self._wake()
 
     def take(self) -> app_pb2.WorkerFrame | None:
         """Return the next frame, or None when there is nothing to say."""
@@ -82,21 +81,8 @@ class Outbox:
             something = True
         return frame if something else None
 
-    async def wait(self) -> None:
-        """Wait until there is something to say."""
-        self._wake = asyncio.get_running_loop().create_future()
-        try:
-            await self._wake
-        finally:
-            self._wake = None
-
     def _seal(self) -> None:
         results = app_pb2.Results(id=self._ids, payload=self._payloads, errors=self._errors)
         self._full.append(results)
         self._ids, self._payloads, self._errors = [], [], []
         self._size_bytes = 0
-
-    def _wake_writer(self) -> None:
-        wake, self._wake = self._wake, None
-        if wake is not None and not wake.done():
-            wake.set_result(None)

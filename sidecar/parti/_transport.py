@@ -1,15 +1,9 @@
-"""Everything of gRPC that the SDK uses: channels, methods, statuses, pauses between attempts.
-
-The end of a stream looks the same whether the peer finished, froze or died, so nothing here
-interprets it: a result counts only when it came in a frame.
-"""
+"""Everything of gRPC that the SDK uses: channels, methods, statuses, pauses between attempts."""
 
 from __future__ import annotations
 
-import asyncio
 import os
 import random
-from collections.abc import Coroutine
 from typing import Any, Final
 
 import grpc
@@ -26,14 +20,11 @@ from parti._errors import (
     UnknownOutcome,
     error_from_detail,
 )
-from parti_proto import app_pb2, errors_pb2, kv_pb2
+from parti_proto import app_pb2, errors_pb2
 
 DEFAULT_ADDRESS: Final = "127.0.0.1:5100"
 ADDRESS_VARIABLE: Final = "PARTI_ADDRESS"
 STATUS_DETAILS_KEY: Final = "grpc-status-details-bin"
-
-# What reading and writing raise on a stream that is over: of grpc, or of its own state.
-STREAM_OVER: Final = (grpc.aio.AioRpcError, asyncio.InvalidStateError, grpc.aio.UsageError)
 
 # Keepalive closes a link to a frozen sidecar; reconnecting is quick, since the peer is local.
 CHANNEL_OPTIONS: Final[tuple[tuple[str, int], ...]] = (
@@ -61,31 +52,13 @@ def open_channel(address: str) -> Any:
     return grpc.aio.insecure_channel(address, options=CHANNEL_OPTIONS)
 
 
-def send_stream(channel: Any) -> Any:
-    """Open `Router.SendStream`."""
-    return channel.stream_stream(
-        "/parti.v1.Router/SendStream",
-        request_serializer=app_pb2.SendFrame.SerializeToString,
-        response_deserializer=app_pb2.ResultFrame.FromString,
-    )()
-
-
-def attach_stream(channel: Any) -> Any:
-    """Open `Worker.Attach`."""
-    return channel.stream_stream(
-        "/parti.v1.Worker/Attach",
-        request_serializer=app_pb2.WorkerFrame.SerializeToString,
-        response_deserializer=app_pb2.SidecarFrame.FromString,
-    )()
-
-
-def kv_stream(channel: Any) -> Any:
-    """Open `KV.Stream`."""
-    return channel.stream_stream(
-        "/parti.v1.KV/Stream",
-        request_serializer=kv_pb2.KvFrame.SerializeToString,
-        response_deserializer=kv_pb2.KvAnswers.FromString,
-    )()
+def stream_address_call(channel: Any, timeout: float) -> Any:
+    """Call `Router.StreamAddress`."""
+    return channel.unary_unary(
+        "/parti.v1.Router/StreamAddress",
+        request_serializer=app_pb2.StreamAddressRequest.SerializeToString,
+        response_deserializer=app_pb2.StreamAddressReply.FromString,
+    )(app_pb2.StreamAddressRequest(), timeout=timeout)
 
 
 def kv_call(channel: Any, name: str, request: Message, reply: type[Message], timeout: float) -> Any:
@@ -140,20 +113,6 @@ def error_from_status(error: Any) -> PartiError:
     return UnknownOutcome(text, Reason.CONNECTION_LOST)
 
 
-async def stream_failure(call: Any) -> PartiError:
-    """Say why a stream ended; the end itself is not a reason. Never waits long."""
-    finished = asyncio.ensure_future(call.code())
-    try:
-        done, _ = await asyncio.wait({finished}, timeout=limits.CLOSE_MS_MAX / 1000)
-        if not done or finished.result() is grpc.StatusCode.OK:
-            return UnknownOutcome("the sidecar ended the stream", Reason.CONNECTION_LOST)
-        code, metadata = await call.code(), await call.trailing_metadata()
-        error = grpc.aio.AioRpcError(code, (), metadata, details=await call.details())
-        return error_from_status(error)
-    finally:
-        finished.cancel()
-
-
 def hello(name: str, message_credits: int, partition_credits: int) -> app_pb2.Hello:
     """Make the first words of a worker."""
     return app_pb2.Hello(
@@ -193,53 +152,3 @@ class Backoff:
         step_ms = min(limits.BACKOFF_MS_MAX, limits.BACKOFF_MS << min(self.failures, 16))
         self.failures += 1
         return step_ms * random.uniform(0.5, 1.0) / 1000  # noqa: S311 - jitter, not a secret
-
-
-async def first_frame(call: Any) -> Any:
-    """Read the first frame of a stream, or raise why there is none in time."""
-    reading = asyncio.ensure_future(call.read())
-    try:
-        done, _ = await asyncio.wait({reading}, timeout=limits.CONNECT_MS_MAX / 1000)
-    finally:
-        if not reading.done():
-            call.cancel()
-            reading.cancel()
-    if not done:
-        text = f"the sidecar did not answer within {limits.CONNECT_MS_MAX} ms"
-        raise UnknownOutcome(text, Reason.CONNECTION_LOST)
-    try:
-        frame = reading.result()
-    except grpc.aio.AioRpcError as error:
-        raise error_from_status(error) from None
-    if frame is grpc.aio.EOF:
-        raise await stream_failure(call)
-    return frame
-
-
-async def serve(call: Any, *work: Coroutine[Any, Any, None]) -> None:
-    """Run the writer and the reader of a stream until one ends; raise why it did.
-
-    Errors of the stream become PartiErrors; anything else is a bug and passes unchanged.
-    """
-    tasks = {asyncio.ensure_future(one) for one in work}
-    try:
-        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.wait(tasks)
-    for task in done:
-        error = None if task.cancelled() else task.exception()
-        if error is not None and not isinstance(error, STREAM_OVER):
-            raise error
-    raise await stream_failure(call)
-
-
-async def settle(writing: asyncio.Future[Any]) -> None:
-    """Wait for a write whose stream may be over; the reader knows better why it is."""
-    if not writing.done():
-        writing.cancel()
-    await asyncio.wait({writing})
-    error = None if writing.cancelled() else writing.exception()
-    if error is not None and not isinstance(error, STREAM_OVER):
-        raise error

@@ -18,6 +18,7 @@ from parti._attachment import Attachment
 from parti._errors import NotExecuted, PartiError, Reason
 from parti._handler import Callback, Handler, async_callback, async_handler
 from parti._loop import run_with_best_loop
+from parti._sidecar import Sidecar
 from parti._values import WorkerCounts
 
 logger = logging.getLogger("parti.worker")
@@ -182,20 +183,20 @@ class Worker:
 
     async def _serve(self) -> None:
         """Attach, again and again, until stopped or refused for good."""
-        channel: Any = transport.open_channel(self.address)
+        sidecar = Sidecar(self.address)
         backoff = transport.Backoff()
         try:
             while not self._stopping.is_set():
                 try:
-                    await self._attach(channel, backoff)
+                    await self._attach(sidecar, backoff)
                 except PartiError as error:
                     if transport.lasting(error):
                         raise
                     await self._pause(error, backoff)
         finally:
-            await channel.close()
+            await sidecar.close()
 
-    async def _attach(self, channel: Any, backoff: transport.Backoff) -> None:
+    async def _attach(self, sidecar: Sidecar, backoff: transport.Backoff) -> None:
         attachment = Attachment(self._handler, self._ownership, self._hello(), self.concurrency)
         self._attachment = attachment
 
@@ -207,7 +208,7 @@ class Worker:
                 attachment.close()
 
         try:
-            await attachment.serve(channel, welcomed)
+            await attachment.serve(sidecar, welcomed)
         finally:
             self._attachment = None
 

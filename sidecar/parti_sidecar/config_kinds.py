@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Protocol
 
 PORT_MAX = 65_535  # gRPC wraps a larger port silently
-SOCKET_PATH_BYTES_MAX = 107  # of sockaddr_un, without its closing zero
+SOCKET_PATH_BYTES_MAX = 99  # 107 of sockaddr_un, less ".streams" of the socket beside it
 ADDRESS_BYTES_MAX = 255  # as the log bounds it
 _TRUE = frozenset({"true", "yes", "on", "1"})
 _FALSE = frozenset({"false", "no", "off", "0"})

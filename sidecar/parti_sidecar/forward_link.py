@@ -12,12 +12,12 @@ from parti_proto import peer_pb2
 from parti_shard.ids import MemberId
 from parti_shard.router import Router
 from parti_shard.streams import PEER, Destination
-from parti_sidecar.frame_stream import FrameStream
 from parti_sidecar.frames import forward_frame, result_batch
 from parti_sidecar.handshakes import LocalPeer
 from parti_sidecar.host import Host
 from parti_sidecar.link import Link, LinkStats
 from parti_sidecar.streams import decoded
+from parti_wire.frame_stream import FrameStream
 
 
 class ForwardLink(Link):
@@ -42,8 +42,8 @@ class ForwardLink(Link):
             self._asked.clear()
         await self._asked.wait()
 
-    def opened(self, stream: FrameStream) -> None:
-        super().opened(stream)
+    def opened(self, stream: FrameStream, greeting: bytes) -> None:
+        super().opened(stream, greeting)
         self._router.peer_up(self.member, self.host.now_ms())
         self.host.add_writer(self._destination, stream.wake)
         self.host.settle()

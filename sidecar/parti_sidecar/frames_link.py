@@ -13,11 +13,11 @@ import asyncio
 from parti_proto import peer_pb2
 from parti_shard.errors import MalformedFrameError
 from parti_shard.ids import MemberId
-from parti_sidecar.frame_stream import FrameStream
 from parti_sidecar.handshakes import LocalPeer
 from parti_sidecar.host import Host
 from parti_sidecar.link import Link, LinkStats
 from parti_sidecar.transport import MESSAGE_BYTES_MAX
+from parti_wire.frame_stream import FrameStream
 
 QUEUE_BYTES_MAX = 8 << 20
 QUEUE_MESSAGES_MAX = 8_192
@@ -74,8 +74,8 @@ class FramesLink(Link):
     async def wanted(self) -> None:
         await self._filled.wait()
 
-    def opened(self, stream: FrameStream) -> None:
-        super().opened(stream)
+    def opened(self, stream: FrameStream, greeting: bytes) -> None:
+        super().opened(stream, greeting)
         self._stream = stream
         stream.wake()
 

@@ -18,6 +18,7 @@ from parti_proto import kv_pb2
 from parti_shard.errors import Executed, Failure, PartiError, Reason
 from parti_shard.kv_access import TIMEOUT_MS
 from parti_shard.kv_frames import KEEP_SESSIONS_MAX
+from parti_sidecar.app_streams import GrpcWire, Wire
 from parti_sidecar.call_deadlines import timeout_ms_of
 from parti_sidecar.kv_calls import KvCalls, Write, Written, malformed
 from parti_sidecar.kv_messages import (
@@ -55,10 +56,15 @@ class KvService:
 
     async def stream(self, context: Context) -> None:
         """Serve one client's batches."""
+        wire = GrpcWire(context)
+        await wire.run(self.open_stream(wire))
+
+    def open_stream(self, wire: Wire) -> KvStream:
+        """Begin a client's stream, whatever carries it."""
         member = self._host.member
         if member is None:
             raise PartiError(NOT_READY)
-        await KvStream(self._host, member, self._meter, context).run()
+        return KvStream(self._host, member, self._meter, wire)
 
     # --- reads -----------------------------------------------------------------------------------
 

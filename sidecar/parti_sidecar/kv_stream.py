@@ -7,11 +7,8 @@ faster than it is answered is not read any further: that is all the flow control
 
 from __future__ import annotations
 
-import asyncio
 from collections import deque
 from collections.abc import Sequence
-
-import grpc.aio
 
 from parti_kv.errors import MalformedKvError
 from parti_kv.limits import DEDUP_WINDOW
@@ -20,65 +17,52 @@ from parti_proto import kv_pb2
 from parti_shard.errors import Failure, MalformedFrameError
 from parti_shard.kv_stats import Kind
 from parti_shard.limits import PROTOCOL_VERSION
+from parti_sidecar.app_streams import KV_STREAM, Wire
 from parti_sidecar.kv_calls import malformed
 from parti_sidecar.kv_messages import read_answers, refusal, write_answers, writes_of
 from parti_sidecar.outcomes import Caller
 from parti_sidecar.rpc_meter import RpcMeter
 from parti_sidecar.store_host import StoreHost, StoreMember
-from parti_sidecar.streams import StreamWriter, read_frame, run_stream
 
-KV_STREAM = "KV.Stream"
 REQUESTS_OPEN_MAX = 256  # frames of one stream that are not answered
 READS_MAX = 4_096  # told to the client: unanswered reads of one stream
 ANSWERS_MERGED_BYTES_MAX = 256 << 10
-HALF_CLOSED_MS = 30_000  # how long answers still go to a client that sends no more
 
 
 class KvStream:
-    """One open stream."""
+    """One open stream (an `AppStream`)."""
 
-    def __init__(
-        self,
-        host: StoreHost,
-        member: StoreMember,
-        meter: RpcMeter,
-        context: grpc.aio.ServicerContext,
-    ) -> None:
+    def __init__(self, host: StoreHost, member: StoreMember, meter: RpcMeter, wire: Wire) -> None:
         self._host = host
         self._member = member
         self._meter = meter
-        self._context = context
-        self._writer: StreamWriter[kv_pb2.KvAnswers] = StreamWriter(context.write, self._take)
-        self._answers: deque[kv_pb2.KvAnswers] = deque()
-        self._open = 0  # requests under way
-        self._room: asyncio.Event = asyncio.Event()
-        self._half_closed = False
-
-    async def run(self) -> None:
-        """Serve the stream until one side ends it."""
+        self._wire = wire
         welcome = kv_pb2.KvWelcome(
             protocol_version=PROTOCOL_VERSION, window=DEDUP_WINDOW, reads_max=READS_MAX
         )
-        await self._context.write(kv_pb2.KvAnswers(welcome=welcome))
-        await run_stream(self._read(), self._writer, linger_ms=HALF_CLOSED_MS)
+        self._answers = deque([kv_pb2.KvAnswers(welcome=welcome)])
+        self._open = 0  # requests under way
+        self._half_closed = False
 
-    async def _read(self) -> None:
-        while (frame := await read_frame(self._context)) is not None:
-            self._meter.frame_in(KV_STREAM, len(frame.seq) + len(frame.read_id))
-            self._take_in(frame)
-            while self._open >= REQUESTS_OPEN_MAX:
-                self._room.clear()
-                await self._room.wait()
-        self._half_closed = True
-        self._end_when_answered()
-
-    def _take_in(self, frame: kv_pb2.KvFrame) -> None:
+    def received(self, frame: kv_pb2.KvFrame) -> None:
+        """Begin what a frame asks for."""
+        self._meter.frame_in(KV_STREAM, len(frame.seq) + len(frame.read_id))
         now_ms = self._host.now_ms()
         if frame.seq or frame.acknowledged_below:
             self._begin_writes(frame, now_ms)
         if frame.read_id:
             self._begin_reads(frame, now_ms)
         self._host.touch()
+        if self._open >= REQUESTS_OPEN_MAX:
+            self._wire.hold()
+
+    def half_closed(self) -> None:
+        """Answer what was asked, then end."""
+        self._half_closed = True
+        self._end_when_answered()
+
+    def close(self) -> None:
+        """What is still under way has its effect, and nobody is told."""
 
     def _begin_reads(self, frame: kv_pb2.KvFrame, now_ms: int) -> None:
         ids, keys = frame.read_id[:], frame.read_key[:]
@@ -104,7 +88,8 @@ class KvStream:
     def answer(self, frame: kv_pb2.KvAnswers) -> None:
         """A request is answered."""
         self._open -= 1
-        self._room.set()
+        if self._open < REQUESTS_OPEN_MAX:
+            self._wire.go_on()
         self._add(frame)
         if self._half_closed:
             self._end_when_answered()
@@ -124,9 +109,10 @@ class KvStream:
             last.MergeFrom(frame)
         else:
             answers.append(frame)
-        self._writer.wake()
+        self._wire.wake()
 
-    def _take(self) -> kv_pb2.KvAnswers | None:
+    def take(self) -> kv_pb2.KvAnswers | None:
+        """Give the welcome, then answers."""
         if not self._answers:
             return None
         frame = self._answers.popleft()
@@ -135,7 +121,7 @@ class KvStream:
 
     def _end_when_answered(self) -> None:
         if not self._open:
-            self._writer.end()
+            self._wire.finish()
 
 
 def _may_join(last: kv_pb2.KvAnswers, frame: kv_pb2.KvAnswers) -> bool:

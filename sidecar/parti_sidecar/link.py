@@ -18,12 +18,13 @@ from dataclasses import dataclass
 from parti_proto import peer_pb2
 from parti_shard.errors import PartiError, Reason
 from parti_shard.ids import MemberId
-from parti_sidecar.dialled_stream import HANDSHAKE_MS, DialledStream
-from parti_sidecar.frame_stream import FrameStream
 from parti_sidecar.handshakes import LocalPeer
 from parti_sidecar.host import Host
 from parti_sidecar.logs import event
+from parti_sidecar.peer_dialling import HANDSHAKE_MS, run_stream
 from parti_sidecar.streams import StreamBrokenError
+from parti_wire.errors import BadFrameError
+from parti_wire.frame_stream import FrameStream
 
 log = logging.getLogger(__name__)
 
@@ -104,8 +105,10 @@ class Link(ABC):
     async def wanted(self) -> None:
         """Wait until there is a reason to have the stream."""
 
-    def opened(self, stream: FrameStream) -> None:  # noqa: ARG002  # kinds need it
+    def opened(self, stream: FrameStream, greeting: bytes) -> None:  # noqa: ARG002  # for kinds
         """The peer has accepted: run on this stream."""
+        if greeting:
+            raise BadFrameError("between members an acceptance has no words")
         self.stats.opened += 1
         self._complained = False
 
@@ -162,7 +165,7 @@ class Link(ABC):
             raise StreamBrokenError("the member's address is not known")
         handshake = self._local.handshake(self.member)
         hello = peer_pb2.StreamHello(handshake=handshake, kind=self.kind)
-        await DialledStream(self, hello).run(address)
+        await run_stream(self, hello, address)
 
     def _complain(self, error: PartiError, *, refused: bool) -> None:
         self.stats.refused += refused

@@ -22,7 +22,8 @@ from parti_sidecar.host import Applicant, Host
 from parti_sidecar.leader_calls import LeaderCalls
 from parti_sidecar.rpc_meter import RpcMeter
 from parti_sidecar.snapshot_transfer import SnapshotKey, SnapshotReceiver
-from parti_sidecar.streams import WRITE_STALL_MS, first_frame, read_within, stop_tasks
+from parti_sidecar.streams import first_frame, read_within, stop_tasks
+from parti_wire.frame_stream import WRITE_STALL_MS
 
 SNAPSHOT = "Peer.Snapshot"
 JOIN_METHOD = "/parti.v1.Peer/Join"

@@ -1,55 +1,45 @@
-"""`parti.v1.Router`: how messages of applications enter, and where partitions live.
-
-A client stream is a pair of one reader and one writer around the router: a frame that was read is
-fed and settled in the same turn, which wakes the writers that have something to take. A client that
-half-closes still gets the answers to what it sent; one that is gone is found out by the first
-write, or by keepalive.
-"""
+"""`parti.v1.Router`: how messages of applications enter, and where partitions live."""
 
 from __future__ import annotations
 
 import asyncio
-from typing import Any
 
 import grpc.aio
 
 from parti_proto import app_pb2
 from parti_shard.errors import Executed, Failure, PartiError, Reason
-from parti_shard.ids import BY_KEY, StreamId
+from parti_shard.ids import BY_KEY
 from parti_shard.limits import PROTOCOL_VERSION, RouterLimits
-from parti_shard.router import Router
-from parti_shard.streams import CLIENT, Destination
+from parti_sidecar.app_streams import GrpcWire, Wire
 from parti_sidecar.call_deadlines import timeout_ms_of
-from parti_sidecar.frames import result_frame, send_batch
+from parti_sidecar.client_stream import LEAVING, ClientStream
 from parti_sidecar.host import Host
 from parti_sidecar.rpc_meter import RpcMeter
-from parti_sidecar.streams import StreamWriter, read_frame, run_stream
 from parti_sidecar.table_views import member_name, partition_state, table_of, target_partition
 from parti_sidecar.table_watch import TableWatch
 from parti_sidecar.unary_sends import NOT_READY, Message, UnarySends
 
 WATCHERS_MAX = 64
-_LEAVING = Failure(
-    Reason.DRAINING, Executed.NO, "this sidecar ends; what it has not answered was not executed"
-)
-LEAVING_MS = 1_000  # a client that does not half-close in this time is not heard any more
-HALF_CLOSED_MS = 30_000  # how long answers still go to a client that sends no more
-
-SEND_STREAM = "Router.SendStream"
 
 
 class RouterService:
-    """Serves the applications of this pod."""
+    """Serves the applications of this pod; `address` is where their streams are dialled."""
 
     def __init__(
-        self, host: Host, meter: RpcMeter, sends: UnarySends, limits: RouterLimits
+        self,
+        host: Host,
+        meter: RpcMeter,
+        sends: UnarySends,
+        limits: RouterLimits,
+        address: app_pb2.StreamAddressReply,
     ) -> None:
         self._host = host
         self._meter = meter
         self._sends = sends
         self._limits = limits
+        self._address = address
         self._watchers = 0
-        self._streams: set[_ClientStream] = set()
+        self._streams: set[ClientStream] = set()
         self._sending = 0  # unary calls
         self._leaving = False
         self._left = asyncio.Event()
@@ -86,19 +76,27 @@ class RouterService:
 
     async def send_stream(self, context: grpc.aio.ServicerContext) -> None:
         """Route the messages of one client stream."""
+        wire = GrpcWire(context)
+        await wire.run(self.open_stream(wire))
+
+    def open_stream(self, wire: Wire) -> ClientStream:
+        """Begin a client stream, whatever carries it."""
         router = self._host.router
         if router is None:
             raise PartiError(NOT_READY)
         welcome = make_welcome(self._host, self._limits)
-        await context.write(app_pb2.ResultFrame(welcome=welcome))
         self._require_staying()
-        stream = _ClientStream(self._host, router, self._meter, context)
+        stream = ClientStream(
+            self._host, router, self._meter, wire, welcome, closed=self._stream_closed
+        )
         self._streams.add(stream)
-        try:
-            await stream.run()
-        finally:
-            self._streams.remove(stream)
-            self._check_left()
+        return stream
+
+    async def stream_address(
+        self, _request: app_pb2.StreamAddressRequest, _context: grpc.aio.ServicerContext
+    ) -> app_pb2.StreamAddressReply:
+        """Tell where streams are dialled without gRPC."""
+        return self._address
 
     async def locate(
         self, request: app_pb2.LocateRequest, _context: grpc.aio.ServicerContext
@@ -131,86 +129,15 @@ class RouterService:
 
     def _require_staying(self) -> None:
         if self._leaving:
-            raise PartiError(_LEAVING)
+            raise PartiError(LEAVING)
+
+    def _stream_closed(self, stream: ClientStream) -> None:
+        self._streams.remove(stream)
+        self._check_left()
 
     def _check_left(self) -> None:
         if self._leaving and not self._streams and not self._sending:
             self._left.set()
-
-
-class _ClientStream:
-    """One open client stream."""
-
-    def __init__(
-        self, host: Host, router: Router, meter: RpcMeter, context: grpc.aio.ServicerContext
-    ) -> None:
-        self._host = host
-        self._router = router
-        self._meter = meter
-        self._context = context
-        self._stream: StreamId = host.new_stream_id()
-        self._unanswered = 0
-        self._writer: StreamWriter[Any] = StreamWriter(context.write, self._take)
-        self._half_closed = False
-        self._leaving = False
-        self._told = False  # that it is leaving
-        self._taking = True
-
-    async def run(self) -> None:
-        destination = Destination(CLIENT, self._stream)
-        self._router.open_client(self._stream)
-        self._host.add_writer(destination, self._writer.wake)
-        try:
-            await run_stream(self._read(), self._writer, linger_ms=HALF_CLOSED_MS)
-        finally:
-            self._host.remove_writer(destination)
-            self._router.close_client(self._stream, self._host.now_ms())
-            self._host.settle()
-        if self._leaving and self._unanswered == 0:
-            raise PartiError(_LEAVING)
-
-    def leave(self) -> None:
-        """Ask the client to half-close; end with DRAINING as soon as everything is answered.
-
-        The status promises that what has no answer was not executed. A client that goes on
-        writing may miss it, for gRPC then fails the write and forgets the status.
-        """
-        self._leaving = True
-        self._writer.wake()
-        asyncio.get_running_loop().call_later(LEAVING_MS / 1000, self._take_no_more)
-
-    def _take_no_more(self) -> None:
-        self._taking = False
-        self._end_when_answered()
-
-    async def _read(self) -> None:
-        while (frame := await read_frame(self._context)) is not None:
-            if not self._taking:
-                continue
-            batch = send_batch(frame)
-            self._unanswered += len(batch.ids)
-            self._meter.frame_in(SEND_STREAM, len(batch.ids))
-            self._router.client_frame(self._stream, batch, self._host.now_ms())
-            self._host.settle()
-        self._half_closed = True
-        self._end_when_answered()
-
-    def _take(self) -> app_pb2.ResultFrame | None:
-        if self._leaving and not self._told:
-            self._told = True
-            return app_pb2.ResultFrame(draining=True)
-        batch = self._router.take_client(self._stream)
-        if batch is None:
-            return None
-        self._unanswered -= len(batch.ids)
-        self._meter.frame_out(SEND_STREAM, len(batch.ids))
-        if self._half_closed or not self._taking:
-            self._end_when_answered()
-        return result_frame(batch)
-
-    def _end_when_answered(self) -> None:
-        if self._unanswered == 0:
-            self._writer.end()
 
 
 def make_welcome(host: Host, limits: RouterLimits) -> app_pb2.Welcome:

@@ -1,7 +1,8 @@
 """The three gRPC servers of a sidecar: for applications, for members, for operators and people.
 
 Each has health and reflection. The Admin service is also on the peer server, where other members
-carry what only the leader can do. Beside the peer server stands the port of its streams.
+carry what only the leader can do. Beside the servers for members and for applications stand the
+sockets of their streams.
 
 Shutdown order: `drain` says NOT_SERVING and leaves everything running; `stop` closes the ports,
 gives streams a grace and then waits for the handlers themselves, because gRPC returns before they
@@ -21,15 +22,17 @@ from grpc_reflection.v1alpha import reflection
 from parti_proto import admin_pb2, app_pb2, kv_pb2, peer_pb2
 from parti_shard.limits import RouterLimits
 from parti_sidecar.admin_service import AdminService
+from parti_sidecar.app_streams import Applications
 from parti_sidecar.host import Host
+from parti_sidecar.inbound_streams import Members
 from parti_sidecar.kv_service import KvService
 from parti_sidecar.leader_calls import LeaderCalls
 from parti_sidecar.peer_service import PeerService
 from parti_sidecar.router_service import RouterService
 from parti_sidecar.rpc_guard import RpcGuard
 from parti_sidecar.rpc_meter import RpcMeter
-from parti_sidecar.stream_listener import StreamListener
-from parti_sidecar.transport import UnixSocket, bind, make_server, split_address
+from parti_sidecar.stream_listener import Reception, StreamListener
+from parti_sidecar.transport import UnixSocket, bind, join_address, make_server, split_address
 from parti_sidecar.unary_sends import UnarySends
 from parti_sidecar.worker_service import WorkerService
 
@@ -71,7 +74,7 @@ class ApiServers:
         self._health: list[health.aio.HealthServicer] = []
         self._socket: UnixSocket | None = None
         self._router: RouterService | None = None
-        self._streams: StreamListener | None = None
+        self._listeners: list[StreamListener] = []
 
     @classmethod
     async def start(
@@ -100,8 +103,7 @@ class ApiServers:
         """Close the ports, end the streams after the grace, wait for the handlers."""
         if self._servers:
             await asyncio.gather(*(server.stop(grace_ms / 1000) for server in self._servers))
-        if self._streams is not None:
-            await self._streams.stop()
+        await asyncio.gather(*(listener.stop() for listener in self._listeners))
         await self._guard.wait_idle(HANDLERS_END_MS)
         self._servers.clear()
         if self._socket is not None:
@@ -112,16 +114,19 @@ class ApiServers:
     ) -> ApiAddresses:
         sends = UnarySends(host)
         calls = LeaderCalls(host)
-        limits = settings.limits
-        router = self._router = RouterService(host, meter, sends, limits)
         worker = WorkerService(
-            host, meter, limits, refused_because=settings.workers_refused_because
+            host, meter, settings.limits, refused_because=settings.workers_refused_because
         )
+        kv = KvService(host, meter)
+        address = app_pb2.StreamAddressReply()
+        router = self._router = RouterService(host, meter, sends, settings.limits, address)
+        app_streams = self._listener(Applications(router, worker, kv), meter)
         admin = AdminService(host, sends, calls, settings.version)
-        streams = self._streams = StreamListener(host, meter)
-        peer_streams = await streams.start(addresses.peer_streams)
+        peer_streams = await self._listener(Members(host, meter), meter).start(
+            addresses.peer_streams
+        )
         peer = PeerService(host, meter, calls, stream_port=split_address(peer_streams)[1])
-        app_server = await self._make({ROUTER: router, WORKER: worker, KV: KvService(host, meter)})
+        app_server = await self._make({ROUTER: router, WORKER: worker, KV: kv})
         peer_server = await self._make({PEER: peer, ADMIN: admin})
         admin_server = await self._make({ADMIN: admin})
         bound = ApiAddresses(
@@ -131,12 +136,19 @@ class ApiServers:
             admin=bind(admin_server, addresses.admin),
             app_socket=addresses.app_socket,
         )
+        address.port = await _beside(app_streams, bound.app)
         if addresses.app_socket:
             self._socket = UnixSocket(addresses.app_socket)
             self._socket.bind(app_server)
+            await app_streams.start_unix(self._socket)
+            address.socket_name = self._socket.streams_name
         for server in self._servers:
             await server.start()
         return bound
+
+    def _listener(self, reception: Reception, meter: RpcMeter) -> StreamListener:
+        self._listeners.append(StreamListener(reception, meter))
+        return self._listeners[-1]
 
     async def _make(self, services: dict[ServiceDescriptor, object]) -> grpc.aio.Server:
         """Give a server with these services, health and reflection."""
@@ -154,3 +166,9 @@ class ApiServers:
         self._health.append(servicer)
         self._servers.append(server)
         return server
+
+
+async def _beside(listener: StreamListener, address: str) -> int:
+    """Listen on the host of an address; gives the port."""
+    host, _ = split_address(address)
+    return split_address(await listener.start(join_address(host, 0)))[1]

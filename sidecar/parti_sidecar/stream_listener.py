@@ -1,67 +1,110 @@
-"""Accepts the streams of other members.
+"""Accepts streams of frames, of other members or of applications.
 
-Nothing of a stream is used before its handshake is accepted. A newer stream of the same member and
-kind takes the place of an older one, which may belong to a connection that died unnoticed. Streams
-are metered like calls; one that ends before it has said what it is counts as a call of its own.
+Nothing of a stream is used before its hello is accepted; who is accepted, and for what, is decided
+by the reception. Streams are metered like calls; one that ends before it has said what it is counts
+as a call of its own.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
+from typing import Protocol
 
-from parti_proto import peer_pb2
 from parti_shard.errors import Executed, Failure, MalformedFrameError, PartiError, Reason
-from parti_shard.ids import MemberId
-from parti_sidecar.frame_stream import FrameStream, StreamEndedError
-from parti_sidecar.framing import FrameKind
-from parti_sidecar.handshakes import accept_handshake
-from parti_sidecar.host import Host
-from parti_sidecar.inbound_streams import RPC_OF_KIND, InboundStream, open_inbound
 from parti_sidecar.logs import event
 from parti_sidecar.rpc_meter import RpcMeter
-from parti_sidecar.streams import FIRST_FRAME_MS, decoded
-from parti_sidecar.transport import MESSAGE_BYTES_MAX, listen_for_streams
+from parti_sidecar.streams import FIRST_FRAME_MS
+from parti_sidecar.transport import MESSAGE_BYTES_MAX, UnixSocket, listen_for_streams
+from parti_wire.errors import BadFrameError, Side
+from parti_wire.frame_stream import FrameStream
+from parti_wire.framing import FrameKind
 
 log = logging.getLogger(__name__)
 
 STREAMS_MAX = 1_024  # connections, of strangers too
 HELLO_BYTES_MAX = 4 << 10
-UNNAMED = "Peer.Stream"  # in the meter: a stream that has not said what it is
 
-_REPLACED = Failure(
-    Reason.CONFLICT,
-    Executed.UNKNOWN,
-    "a newer stream of the same member took the place of this one",
-)
 _LEAVING = Failure(Reason.DRAINING, Executed.UNKNOWN, "this member ends")
 
 
-class StreamListener:
-    """The port that streams are dialled at, and all streams that came in there."""
+class InboundStream(Protocol):
+    """One stream that was accepted."""
 
-    def __init__(self, host: Host, meter: RpcMeter) -> None:
-        self.host = host
+    def greeting(self) -> bytes:
+        """What is said with the acceptance."""
+        ...
+
+    def received(self, body: bytes) -> None:
+        """Take a frame. Raises PartiError: the stream must end."""
+        ...
+
+    def done(self) -> None:
+        """The other side sends nothing more."""
+        ...
+
+    def take(self) -> bytes | None:
+        """Give the next frame of answers; None for nothing now."""
+        ...
+
+    def close(self) -> None:
+        """Put things in order: the stream is over."""
+        ...
+
+
+class Introduction(Protocol):
+    """What a stream said first."""
+
+    @property
+    def rpc(self) -> str:
+        """What it counts as."""
+        ...
+
+    def accept(self, stream: FrameStream) -> InboundStream:
+        """Judge it. Raises PartiError when it must be refused."""
+        ...
+
+
+class Reception(Protocol):
+    """Decides who is accepted, and for what."""
+
+    unnamed: str  # in the meter: a stream that has not said what it is
+    side: Side
+
+    def introduced(self, hello: bytes) -> Introduction:
+        """Read a hello. Raises MalformedFrameError."""
+        ...
+
+
+class StreamListener:
+    """The sockets that streams are dialled at, and all streams that came in there."""
+
+    def __init__(self, reception: Reception, meter: RpcMeter) -> None:
+        self.reception = reception
         self.meter = meter
-        self._server: asyncio.Server | None = None
+        self._servers: list[asyncio.Server] = []
         self._streams: set[FrameStream] = set()
-        self._newest: dict[tuple[int, MemberId], FrameStream] = {}
 
     async def start(self, address: str) -> str:
         """Listen; gives the address with the port that was bound. Raises BindError."""
-        self._server, bound = await listen_for_streams(address, self._make)
+        server, bound = await listen_for_streams(address, self._make)
+        self._servers.append(server)
         return bound
 
+    async def start_unix(self, held: UnixSocket) -> None:
+        """Listen on a unix socket, too. Raises BindError."""
+        self._servers.append(await held.listen_for_streams(self._make))
+
     async def stop(self) -> None:
-        """Close the port, end the streams, and wait until nothing of them is left."""
-        if self._server is None:
-            return
-        self._server.close()
+        """Close the sockets, end the streams, and wait until nothing of them is left."""
+        for server in self._servers:
+            server.close()
         for stream in self._streams:
-            stream.end(_LEAVING)
+            stream.end(PartiError(_LEAVING))
         if self._streams:
             await asyncio.wait([stream.closed for stream in self._streams])
-        await self._server.wait_closed()
+        for server in self._servers:
+            await server.wait_closed()
 
     def add(self, stream: FrameStream) -> None:
         """Keep a stream in mind until it is closed. Raises PartiError when there are too many."""
@@ -71,20 +114,8 @@ class StreamListener:
             text = f"{STREAMS_MAX} streams, no more are taken"
             raise PartiError(Failure(Reason.OVERLOADED, Executed.NO, text))
 
-    def prefer(self, kind: int, member: MemberId, stream: FrameStream) -> None:
-        """Let a stream take the place of an older one."""
-        older = self._newest.pop((kind, member), None)
-        if older is not None:
-            older.end(_REPLACED)
-        self._newest[kind, member] = stream
-
-    def forget(self, kind: int, member: MemberId, stream: FrameStream) -> None:
-        """A stream is over; a newer one stays."""
-        if self._newest.get((kind, member)) is stream:
-            del self._newest[kind, member]
-
     def _make(self) -> FrameStream:
-        return FrameStream(AcceptedStream(self), bytes_max=HELLO_BYTES_MAX)
+        return FrameStream(AcceptedStream(self), self.reception.side, bytes_max=HELLO_BYTES_MAX)
 
 
 class AcceptedStream:
@@ -95,9 +126,7 @@ class AcceptedStream:
         self._meter = listener.meter
         self._stream: FrameStream | None = None
         self._inbound: InboundStream | None = None
-        self._kind = peer_pb2.STREAM_KIND_UNSPECIFIED
-        self._sender = MemberId(0)
-        self._rpc = UNNAMED
+        self._rpc = listener.reception.unnamed
         self._begun = 0.0
         self._late: asyncio.TimerHandle | None = None
 
@@ -107,17 +136,19 @@ class AcceptedStream:
         loop = asyncio.get_running_loop()
         self._late = loop.call_later(FIRST_FRAME_MS / 1000, self._too_late)
 
-    def introduced(self, kind: FrameKind, body: bytes) -> None:
-        if kind is not FrameKind.HELLO or self._inbound is not None:
-            raise MalformedFrameError(f"a frame {kind.name} out of turn")
-        hello = decoded(peer_pb2.StreamHello, body)
-        self._begin(hello.kind)
-        self._sender = accept_handshake(self._listener.host, hello).from_member
-        self._accept()
+    def said(self, kind: FrameKind, body: bytes) -> None:
+        if kind is FrameKind.HELLO and self._inbound is None:
+            introduction = self._listener.reception.introduced(body)
+            self._begin(introduction.rpc)
+            self._accept(introduction)
+        elif kind is FrameKind.DONE and self._inbound is not None:
+            self._inbound.done()
+        else:
+            raise BadFrameError(f"a frame {kind.name} out of turn")
 
     def received(self, body: bytes) -> None:
         if self._inbound is None:
-            raise MalformedFrameError("the first frame of a peer must hold a handshake")
+            raise MalformedFrameError("the first frame of a stream must be a hello")
         self._inbound.received(body)
 
     def take(self) -> bytes | None:
@@ -125,40 +156,38 @@ class AcceptedStream:
 
     def ended(self, error: Exception) -> None:
         self._disarm()
-        if self._stream is not None:
-            self._listener.forget(self._kind, self._sender, self._stream)
+        silently = self._stream is not None and self._stream.ended_silently
         if self._inbound is not None:
             try:
                 self._inbound.close()
             except Exception as bug:  # noqa: BLE001  # told below
-                error = bug
+                error, silently = bug, False
         if not self._begun:
-            self._begin(self._kind)
+            self._begin(self._rpc)
         if not isinstance(error, PartiError):
             self._meter.bugs += 1
             event(log, "stream failed", level=logging.ERROR, error=error, rpc=self._rpc)
-        self._meter.finish(self._rpc, self._begun, _outcome(error))
+        # The end without a word is how streams end.
+        self._meter.finish(self._rpc, self._begun, "" if silently else _outcome(error))
 
-    def _begin(self, kind: peer_pb2.StreamKind) -> None:
-        self._kind = kind
-        self._rpc = RPC_OF_KIND.get(kind, UNNAMED)
-        self._begun = self._meter.begin(self._rpc)
+    def _begin(self, rpc: str) -> None:
+        self._rpc = rpc
+        self._begun = self._meter.begin(rpc)
 
-    def _accept(self) -> None:
-        stream, listener = self._stream, self._listener
+    def _accept(self, introduction: Introduction) -> None:
+        stream = self._stream
         assert stream is not None
-        listener.prefer(self._kind, self._sender, stream)
-        self._inbound = open_inbound(
-            self._kind, listener.host, self._meter, self._sender, stream.wake
-        )
+        inbound = introduction.accept(stream)
         self._disarm()
         stream.accept_frames_of(MESSAGE_BYTES_MAX)
-        stream.say(FrameKind.ACCEPTED)
+        stream.say(FrameKind.ACCEPTED, inbound.greeting())
+        self._inbound = inbound
+        stream.wake()  # what came up meanwhile
 
     def _too_late(self) -> None:
         assert self._stream is not None
         text = f"no first frame within {FIRST_FRAME_MS} ms"
-        self._stream.end(Failure(Reason.MALFORMED_FRAME, Executed.NO, text))
+        self._stream.end(PartiError(Failure(Reason.MALFORMED_FRAME, Executed.NO, text)))
 
     def _disarm(self) -> None:
         if self._late is not None:
@@ -167,7 +196,5 @@ class AcceptedStream:
 
 
 def _outcome(error: Exception) -> str:
-    """What the meter counts; the end without a word is how streams end."""
-    if isinstance(error, StreamEndedError):
-        return ""
+    """What the meter counts."""
     return error.failure.reason.name if isinstance(error, PartiError) else Reason.INTERNAL.name

@@ -21,8 +21,8 @@ import grpc.aio
 from google.protobuf.message import DecodeError, Message
 
 from parti_shard.errors import Executed, Failure, MalformedFrameError, PartiError, Reason
+from parti_wire.frame_stream import WRITE_STALL_MS
 
-WRITE_STALL_MS = 10_000  # a peer that takes nothing for so long is given up
 FIRST_FRAME_MS = 5_000  # a stream has to say who it is in this time
 
 _UNDECODABLE = "these bytes are no message of this call"

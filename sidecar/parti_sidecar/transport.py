@@ -16,7 +16,8 @@ import fcntl
 import ipaddress
 import os
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
 
@@ -33,12 +34,9 @@ RECONNECT_FIRST_MS = 100
 RECONNECT_ATTEMPT_MS = 500
 RECONNECT_LAST_MS = 2_000
 RESOLVE_AGAIN_AFTER_MS = 500
-# Of streams: sent bytes that the other machine's kernel does not confirm in this time end them.
-UNCONFIRMED_MS = KEEPALIVE_TIMEOUT_MS
-UNWRITTEN_BYTES_HIGH = 256 << 10  # above it nothing more is taken for a stream
-UNWRITTEN_BYTES_LOW = 64 << 10  # below it again
 ACCEPT_BACKLOG = 128
-SOCKET_PATH_BYTES_MAX = 107
+STREAMS_SUFFIX = ".streams"  # of the unix socket beside that of the app API
+SOCKET_PATH_BYTES_MAX = 107 - len(STREAMS_SUFFIX)
 SOCKET_UMASK = 0o117  # owner and group of the pod's shared folder, nobody else
 
 _UNIX = "unix:"
@@ -142,19 +140,6 @@ def listening_socket(host: str, port: int) -> socket.socket:
     return socket.create_server((host, port), family=family)
 
 
-async def dial_stream(host: str, port: int, make: Callable[[], asyncio.Protocol]) -> None:
-    """Connect to a host by name or address. Raises OSError."""
-    await asyncio.get_running_loop().create_connection(make, host, port)
-
-
-def tune_stream(transport: asyncio.Transport) -> None:
-    """Set what both ends of a stream want of their connection."""
-    transport.set_write_buffer_limits(high=UNWRITTEN_BYTES_HIGH, low=UNWRITTEN_BYTES_LOW)
-    connection = transport.get_extra_info("socket")
-    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, UNCONFIRMED_MS)
-
-
 def split_address(address: str) -> tuple[str, int]:
     """Take a literal address apart. Names are refused: they may bind only in part."""
     host, separator, port_text = address.rpartition(":")
@@ -179,7 +164,7 @@ def join_address(host: str, port: int) -> str:
 
 
 class UnixSocket:
-    """A unix socket that this process holds alone.
+    """A unix socket that this process holds alone, and one beside it for streams of frames.
 
     gRPC replaces a live socket of another process silently, so a lock on a sibling file decides.
     The lock file stays behind: removing it would let two processes lock different files.
@@ -187,7 +172,9 @@ class UnixSocket:
 
     def __init__(self, path: str) -> None:
         self.address = _UNIX + path
+        self.streams_name = Path(path).name + STREAMS_SUFFIX
         self._path = path
+        self._streams_path = Path(path + STREAMS_SUFFIX)
         self._lock_descriptor = -1
 
     def bind(self, server: grpc.aio.Server) -> str:
@@ -195,19 +182,34 @@ class UnixSocket:
         if len(os.fsencode(self._path)) > SOCKET_PATH_BYTES_MAX:
             raise BindError(self.address, f"the path is over {SOCKET_PATH_BYTES_MAX} bytes")
         self._lock()
-        before = os.umask(SOCKET_UMASK)
         try:
-            server.add_insecure_port(self.address)
+            with _umask(SOCKET_UMASK):
+                server.add_insecure_port(self.address)
         except RuntimeError as error:
             self.release()
             raise BindError(self.address, "the path is not free for a socket") from error
-        finally:
-            os.umask(before)
         return self.address
+
+    async def listen_for_streams(self, make: Callable[[], asyncio.Protocol]) -> asyncio.Server:
+        """Listen beside it, after `bind`."""
+        assert self._lock_descriptor >= 0
+        listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        try:
+            if self._streams_path.is_socket():  # of a process that was killed
+                self._streams_path.unlink()
+            with _umask(SOCKET_UMASK):
+                listening.bind(str(self._streams_path))
+        except OSError as error:
+            listening.close()
+            raise BindError(_UNIX + str(self._streams_path), error.strerror or "") from error
+        return await asyncio.get_running_loop().create_unix_server(
+            make, sock=listening, backlog=ACCEPT_BACKLOG
+        )
 
     def release(self) -> None:
         """Let others bind the path; harmless when repeated."""
         if self._lock_descriptor >= 0:
+            self._streams_path.unlink(missing_ok=True)
             os.close(self._lock_descriptor)
             self._lock_descriptor = -1
 
@@ -223,3 +225,12 @@ class UnixSocket:
             os.close(descriptor)
             raise BindError(self.address, "another process holds it") from error
         self._lock_descriptor = descriptor
+
+
+@contextmanager
+def _umask(mask: int) -> Iterator[None]:
+    before = os.umask(mask)
+    try:
+        yield
+    finally:
+        os.umask(before)

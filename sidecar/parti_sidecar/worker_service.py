@@ -7,8 +7,6 @@ in the last frame, and then the stream ends without an error.
 
 from __future__ import annotations
 
-from typing import Any
-
 import grpc.aio
 
 from parti_proto import app_pb2
@@ -17,17 +15,16 @@ from parti_shard.ids import WorkerId
 from parti_shard.limits import PROTOCOL_VERSION, RouterLimits
 from parti_shard.router import Router
 from parti_shard.streams import WORKER, Destination
+from parti_sidecar.app_streams import ATTACH, GrpcWire, Wire
 from parti_sidecar.frames import sidecar_frame, worker_input
 from parti_sidecar.host import Host
 from parti_sidecar.router_service import make_welcome
 from parti_sidecar.rpc_meter import RpcMeter
-from parti_sidecar.streams import StreamWriter, first_frame, read_frame, run_stream
+from parti_sidecar.streams import first_frame
 from parti_sidecar.unary_sends import NOT_READY
 
 CREDITS_MAX = 65_536
 NAME_CHARACTERS_MAX = 256
-
-ATTACH = "Worker.Attach"
 
 
 class WorkerService:
@@ -43,55 +40,64 @@ class WorkerService:
 
     async def attach(self, context: grpc.aio.ServicerContext) -> None:
         """Let a worker serve until its stream ends."""
-        hello = checked_hello(await first_frame(context))
+        wire = GrpcWire(context)
+        await wire.run(self.open_stream(await first_frame(context), wire))
+
+    def open_stream(self, first: app_pb2.WorkerFrame, wire: Wire) -> AttachedWorker:
+        """Begin a worker's stream, whatever carries it."""
+        hello = checked_hello(first)
         if self._refused_because:
             raise PartiError(Failure(Reason.CONFLICT, Executed.NO, self._refused_because))
         router = self._host.router
         if router is None:
             raise PartiError(NOT_READY)
         welcome = make_welcome(self._host, self._limits)
-        await context.write(app_pb2.SidecarFrame(welcome=welcome))
-        worker = _AttachedWorker(self._host, router, self._meter, context)
-        await worker.run(hello)
+        worker = AttachedWorker(self._host, router, self._meter, wire, welcome)
+        worker.begin(hello)
+        return worker
 
 
-class _AttachedWorker:
-    """One worker's stream."""
+class AttachedWorker:
+    """One worker's stream (an `AppStream`)."""
 
     def __init__(
-        self, host: Host, router: Router, meter: RpcMeter, context: grpc.aio.ServicerContext
+        self, host: Host, router: Router, meter: RpcMeter, wire: Wire, welcome: app_pb2.Welcome
     ) -> None:
         self._host = host
         self._router = router
         self._meter = meter
-        self._context = context
+        self._wire = wire
+        self._welcome: app_pb2.Welcome | None = welcome
         self._worker: WorkerId = host.new_worker_id()
-        self._writer: StreamWriter[Any] = StreamWriter(context.write, self._take)
+        self._destination = Destination(WORKER, self._worker)
         self._let_go = False
 
-    async def run(self, hello: app_pb2.Hello) -> None:
-        destination = Destination(WORKER, self._worker)
+    def begin(self, hello: app_pb2.Hello) -> None:
+        """Give it to the router."""
         credits_, partition_credits = hello.credits, hello.partition_credits
         now_ms = self._host.now_ms()
         self._router.attach_worker(self._worker, hello.name, credits_, partition_credits, now_ms)
-        self._host.add_writer(destination, self._writer.wake)
+        self._host.add_writer(self._destination, self._wire.wake)
         self._host.settle()
-        try:
-            await run_stream(self._read(), self._writer)
-        finally:
-            self._host.remove_writer(destination)
-            self._router.detach_worker(self._worker, self._host.now_ms())
-            self._host.settle()
 
-    async def _read(self) -> None:
-        while (frame := await read_frame(self._context)) is not None:
-            worker_says = worker_input(frame)
-            results = worker_says.results
-            self._meter.frame_in(ATTACH, len(results.ids) if results is not None else 0)
-            self._router.worker_input(self._worker, worker_says, self._host.now_ms())
-            self._host.settle()
+    def received(self, frame: app_pb2.WorkerFrame) -> None:
+        """Take what the worker says."""
+        worker_says = worker_input(frame)
+        results = worker_says.results
+        self._meter.frame_in(ATTACH, len(results.ids) if results is not None else 0)
+        self._router.worker_input(self._worker, worker_says, self._host.now_ms())
+        self._host.settle()
 
-    def _take(self) -> app_pb2.SidecarFrame | None:
+    def half_closed(self) -> None:
+        """A worker that cannot answer any more is none."""
+        self._let_go = True
+        self._wire.finish()
+
+    def take(self) -> app_pb2.SidecarFrame | None:
+        """Give the welcome, then what the router has for the worker."""
+        if self._welcome is not None:
+            welcome, self._welcome = self._welcome, None
+            return app_pb2.SidecarFrame(welcome=welcome)
         if self._let_go:
             return None
         output = self._router.take_worker(self._worker, self._host.now_ms())
@@ -99,9 +105,15 @@ class _AttachedWorker:
             return None
         if output.closed:
             self._let_go = True
-            self._writer.end()
+            self._wire.finish()
         self._meter.frame_out(ATTACH, len(output.deliver.ids) if output.deliver is not None else 0)
         return sidecar_frame(output)
+
+    def close(self) -> None:
+        """The stream is over."""
+        self._host.remove_writer(self._destination)
+        self._router.detach_worker(self._worker, self._host.now_ms())
+        self._host.settle()
 
 
 def checked_hello(frame: app_pb2.WorkerFrame) -> app_pb2.Hello:

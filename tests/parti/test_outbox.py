@@ -9,7 +9,7 @@ from parti_proto import errors_pb2
 
 
 async def test_released_leaves_after_the_last_result() -> None:
-    outbox = Outbox()
+    outbox = Outbox(lambda: None)
     outbox.start(1, 1)
     for message_id in (1, 2):
         outbox.succeed(message_id, bytes(limits.FRAME_BYTES_TARGET))
@@ -27,7 +27,7 @@ async def test_released_leaves_after_the_last_result() -> None:
 
 
 async def test_results_of_one_turn_share_a_frame_until_it_is_full() -> None:
-    outbox = Outbox()
+    outbox = Outbox(lambda: None)
     part = limits.FRAME_BYTES_TARGET // 4
     for message_id in range(6):
         outbox.succeed(message_id, bytes(part))
@@ -37,7 +37,7 @@ async def test_results_of_one_turn_share_a_frame_until_it_is_full() -> None:
 
 
 async def test_errors_name_their_position_in_their_own_frame() -> None:
-    outbox = Outbox()
+    outbox = Outbox(lambda: None)
     outbox.succeed(1, bytes(limits.FRAME_BYTES_TARGET))
     outbox.succeed(2, b"ok")
     outbox.fail(3, Reason.STALE_EPOCH, Executed.NO, "x" * 5_000)

@@ -14,7 +14,7 @@ from parti_proto import app_pb2, peer_pb2
 from parti_shard.errors import Failure, Reason
 from parti_shard.ids import MemberId
 from parti_shard.router import Router
-from parti_sidecar import dialled_stream, frames_link, link
+from parti_sidecar import frames_link, link, peer_dialling
 from parti_sidecar.handshakes import LocalPeer
 from parti_sidecar.link import Backoff
 from parti_sidecar.logs import HumanFormatter
@@ -151,7 +151,7 @@ async def test_who_is_left_behind_hears_of_it_and_the_log_says_why(
 async def test_a_peer_that_accepts_and_says_nothing_is_given_up(
     one: FakeHost, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(dialled_stream, "HANDSHAKE_MS", 100)
+    monkeypatch.setattr(peer_dialling, "HANDSHAKE_MS", 100)
     release = asyncio.Event()
 
     async def freeze(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -15,7 +15,7 @@ from parti_shard.errors import Executed, Reason
 from parti_shard.ids import MemberId
 from parti_shard.keys import partition_of
 from parti_shard.limits import RouterLimits
-from parti_sidecar import router_service, table_watch
+from parti_sidecar import client_stream, router_service, table_watch
 from parti_sidecar.call_deadlines import timeout_ms_of
 from parti_sidecar.status import failure_from
 from tests.parti_sidecar.api_clients import LIMIT_S, Client, EchoWorker, ends_with, until
@@ -222,7 +222,7 @@ async def test_the_sdk_half_closes_when_the_sidecar_leaves(
 ) -> None:
     servers = cluster.nodes[0].servers
     assert servers is not None
-    monkeypatch.setattr(router_service, "LEAVING_MS", 60_000)  # nobody else ends the stream
+    monkeypatch.setattr(client_stream, "LEAVING_MS", 60_000)  # nobody else ends the stream
     worker.answers = False
     async with parti.Client(cluster.nodes[0].bound.app, retry=False) as sdk:
         taken = asyncio.create_task(sdk.send(partition=0, payload=b"taken"))
@@ -243,7 +243,7 @@ async def test_a_client_that_does_not_hear_of_the_end_is_heard_no_more(
 ) -> None:
     servers = cluster.nodes[0].servers
     assert servers is not None
-    monkeypatch.setattr(router_service, "LEAVING_MS", 20)
+    monkeypatch.setattr(client_stream, "LEAVING_MS", 20)
     worker.answers = False
     call = await _open_stream(client)
     await call.write(app_pb2.SendFrame(id=[1], partition=[0], payload=[b"taken"]))

@@ -381,7 +381,7 @@ async def test_the_end_of_the_process_is_told(node: Node, stream: RawStream) -> 
 async def test_one_who_does_not_hang_up_does_not_hold_the_process(
     node: Node, stream: RawStream, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("parti_sidecar.frame_stream.LINGER_MS", 50)
+    monkeypatch.setattr("parti_wire.frame_stream.LINGER_MS", 50)
     await stream.introduce(hello(_handshake(), FRAMES))
     async with asyncio.timeout(5):
         await node.stop()

@@ -8,7 +8,6 @@ import socket
 import stat
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import ClassVar
 
 import grpc
 import grpc.aio
@@ -20,13 +19,10 @@ from parti_sidecar.transport import (
     Purpose,
     UnixSocket,
     bind,
-    dial_stream,
     listen_for_streams,
     make_server,
     open_channel,
-    tune_stream,
 )
-from tests.parti_sidecar.api_clients import until
 
 
 @pytest.fixture
@@ -106,8 +102,50 @@ async def test_a_released_unix_socket_can_be_bound_again(
     second.release()
 
 
+class _HangsUp(asyncio.Protocol):
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        transport.close()
+
+
+async def test_streams_have_a_unix_socket_beside_that_of_the_api(
+    server: grpc.aio.Server, tmp_path: Path
+) -> None:
+    path = tmp_path / ("a" * (transport.SOCKET_PATH_BYTES_MAX - len(str(tmp_path)) - 1))
+    held = UnixSocket(str(path))
+    held.bind(server)
+    beside = tmp_path / held.streams_name
+    with socket.socket(socket.AF_UNIX) as left_behind:
+        left_behind.bind(str(beside))
+    before = os.umask(0o027)
+    listening = await held.listen_for_streams(_HangsUp)
+    assert os.umask(before) == 0o027
+    mode = stat.S_IMODE(os.stat(beside).st_mode)  # noqa: PTH116  # no blocking worth a thread
+    assert mode == 0o660, oct(mode)
+    reader, writer = await asyncio.open_unix_connection(str(beside))
+    assert await reader.read() == b""
+    writer.close()
+    listening.close()
+    await listening.wait_closed()
+    held.release()
+    assert not beside.exists()  # a folder of this test
+
+
+async def test_a_file_where_the_socket_of_streams_should_be_stays(
+    server: grpc.aio.Server, tmp_path: Path
+) -> None:
+    held = UnixSocket(str(tmp_path / "app.sock"))
+    held.bind(server)
+    beside = tmp_path / held.streams_name
+    beside.write_text("mine")
+    with pytest.raises(BindError, match=r"app\.sock\.streams"):
+        await held.listen_for_streams(asyncio.Protocol)
+    assert beside.read_text() == "mine"
+    beside.unlink()
+    held.release()
+
+
 @pytest.mark.parametrize(
-    ("name", "says"), [("x" * 120, "over 107 bytes"), ("no/such/folder", "no lock file")]
+    ("name", "says"), [("x" * 120, "over 99 bytes"), ("no/such/folder", "no lock file")]
 )
 async def test_a_wrong_socket_path_is_refused(
     server: grpc.aio.Server, tmp_path: Path, name: str, says: str
@@ -190,63 +228,6 @@ async def test_a_wrong_address_of_streams_is_refused_by_name(address: str, says:
     with pytest.raises(BindError, match=says) as caught:
         await listen_for_streams(address, asyncio.Protocol)
     assert repr(address) in str(caught.value)
-
-
-class _Tuned(asyncio.Protocol):
-    """Notes what its connection is set to."""
-
-    made: ClassVar[list[_Tuned]] = []
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        tune_stream(transport)
-        connection = transport.get_extra_info("socket")
-        self.unconfirmed_ms = connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT)
-        self.no_delay = connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
-        self.write_limits = transport.get_write_buffer_limits()
-        self.made.append(self)
-        transport.close()
-
-
-@pytest.mark.parametrize(
-    ("address", "dialled"),
-    [
-        ("127.0.0.1:0", "127.0.0.1"),
-        ("[::1]:0", "::1"),
-        ("0.0.0.0:0", "127.0.0.1"),
-        ("0.0.0.0:0", "::1"),
-        ("[::]:0", "127.0.0.1"),
-        ("127.0.0.1:0", "localhost"),
-    ],
-)
-async def test_streams_are_dialled_in_both_families_and_tuned_at_both_ends(
-    address: str, dialled: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(_Tuned, "made", [])
-    server, bound = await listen_for_streams(address, _Tuned)
-    assert bound.rpartition(":")[0] == address.rpartition(":")[0]
-    await dial_stream(dialled, int(bound.rpartition(":")[2]), _Tuned)
-    await until(lambda: len(_Tuned.made) == 2, "both ends")
-    for end in _Tuned.made:
-        assert end.unconfirmed_ms == transport.UNCONFIRMED_MS
-        assert end.no_delay
-        assert end.write_limits == (transport.UNWRITTEN_BYTES_LOW, transport.UNWRITTEN_BYTES_HIGH)
-    server.close()
-    await server.wait_closed()
-
-
-@pytest.mark.parametrize("every", ["0.0.0.0:0", "[::]:0"])
-async def test_a_kernel_without_ipv6_listens_in_the_family_that_it_has(
-    every: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(socket, "has_dualstack_ipv6", lambda: False)
-    monkeypatch.setattr(_Tuned, "made", [])
-    server, bound = await listen_for_streams(every, _Tuned)
-    assert [listening.family for listening in server.sockets] == [socket.AF_INET]
-    await dial_stream("127.0.0.1", int(bound.rpartition(":")[2]), _Tuned)
-    await until(lambda: len(_Tuned.made) == 2, "both ends")
-    server.close()
-    await server.wait_closed()
 
 
 async def test_a_port_of_streams_is_not_shared() -> None:

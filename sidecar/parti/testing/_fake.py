@@ -22,6 +22,7 @@ from parti.testing._service import Server
 from parti.testing._store import FakeStore
 from parti.testing._streams import ClientStream, Routed, Sink, WorkerStream, error_detail
 from parti_proto import app_pb2, errors_pb2
+from parti_sidecar.app_streams import Wire
 
 MEMBER_ID: Final = 1
 DEFAULT_TIMEOUT_MS: Final = 30_000
@@ -235,8 +236,9 @@ class FakeSidecar:
 
     # --- what the service calls ---
 
-    def client_joined(self) -> ClientStream:
-        client = ClientStream(self._welcome)
+    def client_joined(self, wire: Wire) -> ClientStream:
+        """Begin the stream of a client."""
+        client = ClientStream(self, wire, self._welcome)
         self._clients.add(client)
         self._changed.set()
         return client
@@ -285,12 +287,12 @@ class FakeSidecar:
         else:
             self._parked[partition].append(message)
 
-    def worker_joined(self, hello: app_pb2.Hello) -> WorkerStream:
+    def worker_joined(self, hello: app_pb2.Hello, wire: Wire) -> WorkerStream:
         """Give a new worker every partition; a former one is let go."""
         if self._worker is not None:
             self._worker.say(app_pb2.SidecarFrame(closed="another worker has attached"))
             self.worker_left(self._worker)
-        worker = self._worker = WorkerStream(hello)
+        worker = self._worker = WorkerStream(self, wire, hello)
         worker.say(app_pb2.SidecarFrame(welcome=self._welcome, lease=self._lease()))
         self._assign(worker, [one for one in range(self.partitions) if one not in self._free])
         return worker

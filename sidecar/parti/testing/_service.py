@@ -1,4 +1,4 @@
-"""The gRPC side of the fake sidecar: streams in, calls of the fake."""
+"""The API of the fake sidecar: the sidecar's own sockets of streams, and calls by gRPC."""
 
 from __future__ import annotations
 
@@ -11,8 +11,13 @@ from google.protobuf import any_pb2
 from google.rpc import status_pb2
 
 from parti._transport import STATUS_DETAILS_KEY
-from parti.testing._streams import Routed, Stream, UnaryReply
+from parti.testing._streams import ClientStream, Routed, UnaryReply, WorkerStream
 from parti_proto import app_pb2, errors_pb2
+from parti_sidecar.app_streams import Applications, Wire
+from parti_sidecar.rpc_meter import RpcMeter
+from parti_sidecar.stream_listener import StreamListener
+from parti_sidecar.transport import split_address
+from parti_sidecar.worker_service import checked_hello
 
 if TYPE_CHECKING:
     from parti.testing._fake import FakeSidecar
@@ -25,22 +30,47 @@ SERVER_OPTIONS = (
 )
 
 
+class Clients:
+    """Begins the streams of clients."""
+
+    def __init__(self, fake: FakeSidecar) -> None:
+        self._fake = fake
+
+    def open_stream(self, wire: Wire) -> ClientStream:
+        """Begin one."""
+        return self._fake.client_joined(wire)
+
+
+class Workers:
+    """Begins the streams of workers."""
+
+    def __init__(self, fake: FakeSidecar) -> None:
+        self._fake = fake
+
+    def open_stream(self, first: app_pb2.WorkerFrame, wire: Wire) -> WorkerStream:
+        """Begin one."""
+        return self._fake.worker_joined(checked_hello(first), wire)
+
+
 class Server:
-    """Serves `Router`, `Worker` and `KV` on one loopback port, also again after `stop`."""
+    """Serves `Router`, `KV` and all streams on loopback ports, also again after `stop`."""
 
     def __init__(self, fake: FakeSidecar) -> None:
         self.port = 0
         self._fake = fake
         self._server: Any = None
-        self._calls: set[asyncio.Task[Any]] = set()
+        self._streams: StreamListener | None = None
+        self._streams_port = 0
 
     async def start(self) -> None:
         """Listen, at the former port if there was one."""
         assert self._server is None
+        fake = self._fake
+        reception = Applications(Clients(fake), Workers(fake), fake.store.kv_service)
+        self._streams = StreamListener(reception, RpcMeter())
+        _, self._streams_port = split_address(await self._streams.start("127.0.0.1:0"))
         server = grpc.aio.server(options=SERVER_OPTIONS)
-        server.add_generic_rpc_handlers(
-            (self._router(), self._worker(), self._fake.store.service())
-        )
+        server.add_generic_rpc_handlers((self._router(), fake.store.handlers()))
         self.port = server.add_insecure_port(f"127.0.0.1:{self.port}")
         await server.start()
         self._server = server
@@ -49,12 +79,10 @@ class Server:
         """End all calls and stop listening."""
         server, self._server = self._server, None
         if server is not None:
+            assert self._streams is not None
             await server.stop(0)
             await self._fake.store.end_calls()
-            for call in self._calls:
-                call.cancel()
-            if self._calls:
-                await asyncio.wait(self._calls)
+            await self._streams.stop()
 
     def _router(self) -> Any:
         return grpc.method_handlers_generic_handler(
@@ -65,10 +93,10 @@ class Server:
                     app_pb2.SendRequest.FromString,
                     app_pb2.SendReply.SerializeToString,
                 ),
-                "SendStream": grpc.stream_stream_rpc_method_handler(
-                    self._send_stream,
-                    app_pb2.SendFrame.FromString,
-                    app_pb2.ResultFrame.SerializeToString,
+                "StreamAddress": grpc.unary_unary_rpc_method_handler(
+                    self._stream_address,
+                    app_pb2.StreamAddressRequest.FromString,
+                    app_pb2.StreamAddressReply.SerializeToString,
                 ),
                 "Locate": grpc.unary_unary_rpc_method_handler(
                     self._locate,
@@ -83,55 +111,6 @@ class Server:
             },
         )
 
-    def _worker(self) -> Any:
-        handler = grpc.stream_stream_rpc_method_handler(
-            self._attach,
-            app_pb2.WorkerFrame.FromString,
-            app_pb2.SidecarFrame.SerializeToString,
-        )
-        return grpc.method_handlers_generic_handler("parti.v1.Worker", {"Attach": handler})
-
-    async def _send_stream(self, _: Any, context: Any) -> None:
-        client = self._fake.client_joined()
-
-        async def read() -> None:
-            while (frame := await context.read()) is not grpc.aio.EOF:
-                self._fake.take(client, frame)
-
-        try:
-            await self._serve(context, client, read())
-        finally:
-            self._fake.client_left(client)
-
-    async def _attach(self, _: Any, context: Any) -> None:
-        first = await context.read()
-        if first is grpc.aio.EOF or not first.HasField("hello"):
-            await abort(context, errors_pb2.REASON_MALFORMED_FRAME)
-        worker = self._fake.worker_joined(first.hello)
-
-        async def read() -> None:
-            while (frame := await context.read()) is not grpc.aio.EOF:
-                self._fake.worker_said(worker, frame)
-
-        try:
-            await self._serve(context, worker, read())
-        finally:
-            self._fake.worker_left(worker)
-
-    async def _serve(self, context: Any, stream: Stream[Any], read: Any) -> None:
-        """Read and write until either side ends."""
-        reading = asyncio.ensure_future(read)
-        writing = asyncio.ensure_future(stream.write_all(context))
-        self._calls |= {reading, writing}
-        try:
-            await asyncio.wait({reading, writing}, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            stream.end()
-            for task in (reading, writing):
-                task.cancel()
-            await asyncio.wait({reading, writing})
-            self._calls -= {reading, writing}
-
     async def _send(self, request: app_pb2.SendRequest, context: Any) -> app_pb2.SendReply:
         reply = UnaryReply()
         remaining = context.time_remaining()
@@ -145,6 +124,11 @@ class Server:
         if key:
             partition = self._fake.partition_of(key)
         return app_pb2.SendReply(payload=payload, partition=partition, epoch=epoch)
+
+    async def _stream_address(
+        self, _: app_pb2.StreamAddressRequest, _context: Any
+    ) -> app_pb2.StreamAddressReply:
+        return app_pb2.StreamAddressReply(port=self._streams_port)
 
     async def _locate(self, request: app_pb2.LocateRequest, context: Any) -> app_pb2.LocateReply:
         partition = request.partition

@@ -42,6 +42,7 @@ class FakeStore:
         self._effects = Effects()
         self._turn: asyncio.Handle | None = None
         self._guard = RpcGuard(RpcMeter())
+        self.kv_service = KvService(self, self._guard.meter)
 
     # --- what tests look at and control ----------------------------------------------------------
 
@@ -112,10 +113,9 @@ class FakeStore:
 
     # --- what the fake sidecar calls --------------------------------------------------------------
 
-    def service(self) -> Any:
+    def handlers(self) -> Any:
         """The handlers of `parti.v1.KV` for a server."""
-        service = KvService(self, self._guard.meter)
-        return self._guard.service(kv_pb2.DESCRIPTOR.services_by_name["KV"], service)
+        return self._guard.service(kv_pb2.DESCRIPTOR.services_by_name["KV"], self.kv_service)
 
     async def end_calls(self) -> None:
         """Wait for the handlers of a server that was stopped."""

@@ -5,10 +5,14 @@ from __future__ import annotations
 import asyncio
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Any, Generic, Protocol, TypeVar
+from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 
 from parti._errors import Executed, Reason
 from parti_proto import app_pb2, errors_pb2
+from parti_sidecar.app_streams import Wire
+
+if TYPE_CHECKING:
+    from parti.testing._fake import FakeSidecar
 
 Frame = TypeVar("Frame")
 
@@ -52,11 +56,10 @@ def error_detail(
 
 
 class Stream(ABC, Generic[Frame]):
-    """Frames for one peer, written by one task."""
+    """Frames for one peer, whatever carries them (an `AppStream` of the sidecar)."""
 
-    def __init__(self) -> None:
-        self.over = False
-        self._filled = asyncio.Event()
+    def __init__(self, wire: Wire) -> None:
+        self._wire = wire
 
     @abstractmethod
     def take(self) -> Frame | None:
@@ -64,35 +67,36 @@ class Stream(ABC, Generic[Frame]):
 
     def touch(self) -> None:
         """Say that there is something to write."""
-        self._filled.set()
+        self._wire.wake()
 
     def end(self) -> None:
         """End the stream once what has gathered is written."""
-        self.over = True
-        self._filled.set()
+        self._wire.finish()
 
-    async def write_all(self, context: Any) -> None:
-        """Write frames until the stream is over."""
-        while True:
-            self._filled.clear()
-            while (frame := self.take()) is not None:
-                await context.write(frame)
-            if self.over:
-                return
-            await self._filled.wait()
+    def half_closed(self) -> None:
+        """The peer sends nothing more."""
+        self.end()
 
 
 class ClientStream(Stream[app_pb2.ResultFrame]):
     """One `SendStream`."""
 
-    def __init__(self, welcome: app_pb2.Welcome) -> None:
-        super().__init__()
+    def __init__(self, fake: FakeSidecar, wire: Wire, welcome: app_pb2.Welcome) -> None:
+        super().__init__(wire)
+        self._fake = fake
         self._welcome: app_pb2.Welcome | None = welcome
         self._ids: list[int] = []
         self._epochs: list[int] = []
         self._payloads: list[bytes] = []
         self._errors: list[errors_pb2.ItemError] = []
-        self.touch()
+
+    def received(self, frame: app_pb2.SendFrame) -> None:
+        """Route the messages of a frame."""
+        self._fake.take(self, frame)
+
+    def close(self) -> None:
+        """The stream is over."""
+        self._fake.client_left(self)
 
     def settle(
         self, message_id: int, epoch: int, payload: bytes, detail: errors_pb2.ErrorDetail | None
@@ -140,8 +144,9 @@ class UnaryReply:
 class WorkerStream(Stream[app_pb2.SidecarFrame]):
     """One `Attach`."""
 
-    def __init__(self, hello: app_pb2.Hello) -> None:
-        super().__init__()
+    def __init__(self, fake: FakeSidecar, wire: Wire, hello: app_pb2.Hello) -> None:
+        super().__init__(wire)
+        self._fake = fake
         self.hello = hello
         self.started: dict[int, int] = {}  # partition to epoch
         self.revoking: set[int] = set()
@@ -151,6 +156,14 @@ class WorkerStream(Stream[app_pb2.SidecarFrame]):
         self._next_id = 1
         self._frame = app_pb2.SidecarFrame()
         self._deliver: list[tuple[int, Routed]] = []
+
+    def received(self, frame: app_pb2.WorkerFrame) -> None:
+        """Take what the worker says."""
+        self._fake.worker_said(self, frame)
+
+    def close(self) -> None:
+        """The stream is over."""
+        self._fake.worker_left(self)
 
     def say(self, frame: app_pb2.SidecarFrame) -> None:
         """Add to the next frame. Its parts count in the order of their fields."""

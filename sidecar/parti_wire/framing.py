@@ -1,4 +1,4 @@
-"""How frames stand on a plain stream of bytes: length, kind, body. `peer.proto` says it in words.
+"""How frames stand on a plain stream of bytes: length, kind, body. `stream.proto` says it in words.
 
 A length is believed only up to a limit, so that a stranger's bytes are neither waited for nor kept.
 Frames that arrive in one piece, which is nearly all of them, are cut out of it and nothing is
@@ -11,7 +11,7 @@ import struct
 from collections.abc import Iterator
 from enum import IntEnum
 
-from parti_shard.errors import Executed, Failure, MalformedFrameError, PartiError, Reason
+from parti_wire.errors import BadFrameError, FrameTooLargeError
 
 _HEADER = struct.Struct(">IB")
 HEADER_BYTES = _HEADER.size
@@ -26,17 +26,10 @@ class FrameKind(IntEnum):
     END = 4
     PING = 5
     PONG = 6
+    DONE = 7
 
 
 _KINDS = {int(kind): kind for kind in FrameKind}
-
-
-class FrameTooLargeError(PartiError):
-    """A frame says that it is longer than is taken here."""
-
-    def __init__(self, size_bytes: int, limit_bytes: int) -> None:
-        text = f"a frame of {size_bytes} bytes, limit {limit_bytes}"
-        super().__init__(Failure(Reason.PAYLOAD_TOO_LARGE, Executed.NO, text))
 
 
 def framed(kind: FrameKind, body: bytes = b"") -> bytes:
@@ -55,7 +48,7 @@ class FrameSplitter:
     def feed(self, data: bytes) -> Iterator[tuple[FrameKind, bytes]]:
         """Give the frames that are whole with these bytes; run it to its end, or feed no more.
 
-        Raises FrameTooLargeError and MalformedFrameError.
+        Raises FrameTooLargeError and BadFrameError.
         """
         if self._rest:
             self._rest += data
@@ -82,5 +75,5 @@ class FrameSplitter:
             raise FrameTooLargeError(size_bytes, self.bytes_max)
         kind = _KINDS.get(number)
         if kind is None:
-            raise MalformedFrameError(f"there is no kind {number} of frames")
+            raise BadFrameError(f"there is no kind {number} of frames")
         return size_bytes, kind

@@ -7,17 +7,21 @@ import functools
 import socket
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import Any, ParamSpec
 
 import pytest
 import uvloop
 
 from parti_shard.errors import Executed, Failure, MalformedFrameError, PartiError, Reason
-from parti_sidecar import frame_stream
-from parti_sidecar.frame_stream import FrameStream, StreamEndedError
-from parti_sidecar.framing import FrameKind
 from parti_sidecar.status import INTERNAL_TEXT
-from parti_sidecar.transport import dial_stream, listen_for_streams
+from parti_sidecar.stream_sides import TO_MEMBERS
+from parti_sidecar.transport import listen_for_streams
+from parti_wire import frame_stream
+from parti_wire.errors import Side
+from parti_wire.frame_stream import FrameStream
+from parti_wire.framing import FrameKind
+from parti_wire.sockets import dial
 from tests.parti_sidecar.api_clients import until
 from tests.parti_sidecar.raw_streams import (
     DATA,
@@ -60,7 +64,7 @@ class _User:
     def connected(self, stream: FrameStream) -> None:
         self.stream = stream
 
-    def introduced(self, kind: FrameKind, body: bytes) -> None:
+    def said(self, kind: FrameKind, body: bytes) -> None:
         self.first.append((kind, body))
 
     def received(self, body: bytes) -> None:
@@ -88,11 +92,15 @@ class _User:
 
 @asynccontextmanager
 async def _listening(
-    user: _User, address: str = "127.0.0.1:0", *, bytes_max: int = BYTES_MAX
+    user: _User,
+    address: str = "127.0.0.1:0",
+    *,
+    bytes_max: int = BYTES_MAX,
+    side: Side = TO_MEMBERS,
 ) -> AsyncIterator[str]:
     """A port whose one stream is for `user`; at the end nothing is left of it."""
     server, bound = await listen_for_streams(
-        address, lambda: FrameStream(user, bytes_max=bytes_max)
+        address, lambda: FrameStream(user, side, bytes_max=bytes_max)
     )
     try:
         yield bound
@@ -111,7 +119,7 @@ async def _pair() -> AsyncIterator[tuple[_User, _User]]:
     one, two = _User(), _User()
     async with _listening(two) as bound:
         host, _, port = bound.rpartition(":")
-        await dial_stream(host, int(port), lambda: FrameStream(one, bytes_max=BYTES_MAX))
+        await dial(host, int(port), lambda: FrameStream(one, TO_MEMBERS, bytes_max=BYTES_MAX))
         await until(lambda: two.stream, "the connection")
         yield one, two
         assert one.stream is not None
@@ -120,10 +128,12 @@ async def _pair() -> AsyncIterator[tuple[_User, _User]]:
 
 
 @asynccontextmanager
-async def _raw(bytes_max: int = BYTES_MAX) -> AsyncIterator[tuple[_User, RawStream]]:
+async def _raw(
+    bytes_max: int = BYTES_MAX, side: Side = TO_MEMBERS
+) -> AsyncIterator[tuple[_User, RawStream]]:
     """A stream whose other side the test plays byte by byte."""
     user = _User()
-    async with _listening(user, bytes_max=bytes_max) as bound, RawStream(bound) as raw:
+    async with _listening(user, bytes_max=bytes_max, side=side) as bound, RawStream(bound) as raw:
         await until(lambda: user.stream, "the connection")
         yield user, raw
 
@@ -218,8 +228,7 @@ async def test_a_silent_side_is_given_up(monkeypatch: pytest.MonkeyPatch) -> Non
     """As a frozen process: its kernel confirms, it says nothing."""
     monkeypatch.setattr(frame_stream, "LOOK_EVERY_MS", 10)
     monkeypatch.setattr(frame_stream, "PING_AFTER_MS", 50)
-    monkeypatch.setattr(frame_stream, "PING_ANSWER_MS", 30)
-    async with _raw() as (user, _):
+    async with _raw(side=replace(TO_MEMBERS, answer_ms=30)) as (user, _):
         await until(lambda: user.error, "the end")
         assert user.failure.reason is Reason.CONNECTION_LOST
         assert "nothing was heard for 80 ms" in user.failure.message
@@ -278,12 +287,12 @@ async def test_the_reason_of_this_side_is_told_and_arrives_in_spite_of_unread_by
 async def test_nothing_is_heard_after_the_end() -> None:
     async with _raw() as (user, raw):
         assert user.stream is not None
-        user.stream.end(Failure(Reason.CONFLICT, Executed.UNKNOWN, "replaced"))
+        user.stream.end(PartiError(Failure(Reason.CONFLICT, Executed.UNKNOWN, "replaced")))
         await raw.send(frame(DATA, b"late"))
         assert (await raw.ends_with()).message == "replaced"
         user.send(b"too late")
         user.stream.say(FrameKind.ACCEPTED)
-        user.stream.end(Failure(Reason.CONFLICT, Executed.UNKNOWN, "once more"))
+        user.stream.end(PartiError(Failure(Reason.CONFLICT, Executed.UNKNOWN, "once more")))
         assert not user.bodies
 
 
@@ -294,7 +303,7 @@ async def test_one_who_stays_after_the_last_frame_is_hung_up_on(
     monkeypatch.setattr(frame_stream, "LINGER_MS", 50)
     async with _raw() as (user, raw):
         assert user.stream is not None
-        user.stream.end(Failure(Reason.CONFLICT))
+        user.stream.end(PartiError(Failure(Reason.CONFLICT)))
         assert (await raw.read())[0] == END
         async with asyncio.timeout(5):
             await user.stream.closed
@@ -305,7 +314,7 @@ async def test_the_reason_of_the_other_side_is_known_here() -> None:
     async with _pair() as (one, two):
         assert two.stream is not None
         said = Failure(Reason.DRAINING, Executed.UNKNOWN, "I leave")
-        two.stream.end(said)
+        two.stream.end(PartiError(said))
         await until(lambda: one.error, "the end")
         assert one.failure == two.failure == said
 
@@ -379,12 +388,15 @@ async def test_the_end_without_a_word_is_told_apart_from_a_broken_connection() -
     async with _raw() as (user, raw):
         raw.stop_sending()
         await until(lambda: user.error, "the end")
-        assert isinstance(user.error, StreamEndedError)
+        assert user.stream is not None
+        assert user.stream.ended_silently
+        assert user.failure.reason is Reason.CONNECTION_LOST
         await raw.ends()
     async with _raw() as (user, raw):
         raw.reset()
         await until(lambda: user.error, "the end")
-        assert not isinstance(user.error, StreamEndedError)
+        assert user.stream is not None
+        assert not user.stream.ended_silently
         assert user.failure.reason is Reason.CONNECTION_LOST
         assert user.failure.executed is Executed.UNKNOWN
 

@@ -9,21 +9,16 @@ from typing import Any
 
 import pytest
 
-from parti_proto import errors_pb2, peer_pb2
+from parti_proto import errors_pb2
 from parti_shard.errors import Executed, Failure, PartiError, Reason
-from parti_shard.ids import MemberId
-from parti_sidecar import dialled_stream
-from parti_sidecar.dialled_stream import DialledStream
-from parti_sidecar.frame_stream import FrameStream
-from parti_sidecar.frames_link import FramesLink
-from parti_sidecar.handshakes import LocalPeer
-from parti_sidecar.link import LinkStats
 from parti_sidecar.status import detail_of
+from parti_sidecar.stream_sides import TO_MEMBERS
+from parti_wire.dialled_stream import DialledStream
+from parti_wire.frame_stream import FrameStream
+from parti_wire.sockets import dial
 from tests.parti_sidecar.api_clients import until
-from tests.parti_sidecar.fake_host import CLUSTER, FakeCluster, FakeHost
 from tests.parti_sidecar.raw_streams import ACCEPTED, DATA, END, HELLO, RawStream, frame
 
-ONE, TWO = MemberId(1), MemberId(2)
 LIMIT_S = 5.0
 
 Peer = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Coroutine[Any, Any, None]]
@@ -37,8 +32,9 @@ class _Owner:
         self.bodies: list[bytes] = []
         self.closes = 0
 
-    def opened(self, stream: FrameStream) -> None:
+    def opened(self, stream: FrameStream, greeting: bytes) -> None:
         self.stream = stream
+        self.greeting = greeting
 
     def received(self, body: bytes) -> None:
         self.bodies.append(body)
@@ -55,17 +51,17 @@ def owner() -> _Owner:
     return _Owner()
 
 
-def _dialled(owner: _Owner) -> DialledStream:
-    handshake = LocalPeer(CLUSTER, ONE, "10.0.0.1:5101").handshake(TWO)
-    kind = peer_pb2.STREAM_KIND_FRAMES
-    return DialledStream(owner, peer_pb2.StreamHello(handshake=handshake, kind=kind))
+async def _run(owner: _Owner, address: str, *, handshake_ms: int = 2_000) -> None:
+    host, _, port = address.rpartition(":")
+    stream = DialledStream(owner, TO_MEMBERS, hello=b"hello", bytes_max=1 << 20)
+    await stream.run(
+        lambda make: dial(host.strip("[]"), int(port), make), handshake_ms=handshake_ms
+    )
 
 
 @asynccontextmanager
-async def _peer(
-    monkeypatch: pytest.MonkeyPatch, peer: Peer, host: str = "127.0.0.1"
-) -> AsyncIterator[str]:
-    """A port of streams behind which `peer` plays; gives an address for it."""
+async def _peer(peer: Peer, host: str = "127.0.0.1") -> AsyncIterator[str]:
+    """A port of streams behind which `peer` plays; gives its address."""
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
@@ -74,22 +70,16 @@ async def _peer(
             writer.close()
 
     server = await asyncio.start_server(serve, host, 0)
-    port = server.sockets[0].getsockname()[1]
-
-    async def told(_address: str, _handshake: object) -> int:
-        return int(port)
-
-    monkeypatch.setattr(dialled_stream, "ask_port", told)
     try:
-        yield f"[{host}]:1" if ":" in host else f"{host}:1"
+        yield f"{host}:{server.sockets[0].getsockname()[1]}"
     finally:
         server.close()
         await server.wait_closed()
 
 
-async def _ends(dialled: DialledStream, address: str) -> Failure:
+async def _ends(owner: _Owner, address: str, *, handshake_ms: int = 2_000) -> Failure:
     with pytest.raises(PartiError) as caught:
-        await asyncio.wait_for(dialled.run(address), LIMIT_S)
+        await asyncio.wait_for(_run(owner, address, handshake_ms=handshake_ms), LIMIT_S)
     return caught.value.failure
 
 
@@ -98,8 +88,7 @@ def _says(*frames: bytes, told: list[Failure] | None = None) -> Peer:
 
     async def peer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         stream = RawStream.over(reader, writer)
-        kind, _ = await stream.read()
-        assert kind == HELLO
+        assert await stream.read() == (HELLO, b"hello")
         await stream.send(*frames)
         if told is not None:
             told.append(await stream.ends_with())
@@ -111,7 +100,6 @@ def _says(*frames: bytes, told: list[Failure] | None = None) -> Peer:
 
 LIES = {
     "a frame before the acceptance": [frame(DATA, b"x")],
-    "an acceptance with words": [frame(ACCEPTED, b"x")],
     "two acceptances": [frame(ACCEPTED), frame(ACCEPTED)],
     "a hello in return": [frame(HELLO)],
     "no kind of frame": [frame(99)],
@@ -119,12 +107,10 @@ LIES = {
 
 
 @pytest.mark.parametrize("lie", LIES.values(), ids=LIES.keys())
-async def test_a_peer_out_of_turn_is_told_so(
-    owner: _Owner, monkeypatch: pytest.MonkeyPatch, lie: list[bytes]
-) -> None:
+async def test_a_peer_out_of_turn_is_told_so(owner: _Owner, lie: list[bytes]) -> None:
     told: list[Failure] = []
-    async with _peer(monkeypatch, _says(*lie, told=told)) as address:
-        failure = await _ends(_dialled(owner), address)
+    async with _peer(_says(*lie, told=told)) as address:
+        failure = await _ends(owner, address)
         assert failure.reason is Reason.MALFORMED_FRAME
         await until(lambda: told, "the reason")
     assert told == [failure]
@@ -133,13 +119,12 @@ async def test_a_peer_out_of_turn_is_told_so(
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "::1", "localhost"])
-async def test_the_port_is_dialled_at_the_host_of_the_address(
-    owner: _Owner, monkeypatch: pytest.MonkeyPatch, host: str
-) -> None:
-    peer = _says(frame(ACCEPTED), frame(DATA, b"first"), frame(DATA, b"second"))
-    async with _peer(monkeypatch, peer, host) as address:
-        running = asyncio.create_task(_dialled(owner).run(address))
+async def test_the_port_is_dialled_at_the_host_of_the_address(owner: _Owner, host: str) -> None:
+    peer = _says(frame(ACCEPTED, b"welcome"), frame(DATA, b"first"), frame(DATA, b"second"))
+    async with _peer(peer, host) as address:
+        running = asyncio.create_task(_run(owner, address))
         await until(lambda: len(owner.bodies) == 2, "the frames")
+        assert owner.greeting == b"welcome"
         assert owner.bodies == [b"first", b"second"]
         running.cancel()
         await asyncio.wait({running})
@@ -149,58 +134,42 @@ async def test_the_port_is_dialled_at_the_host_of_the_address(
     assert owner.stream.closed.done(), "nothing of the connection is left"
 
 
-async def test_a_refusal_is_raised_as_it_was_told(
-    owner: _Owner, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_refusal_is_raised_as_it_was_told(owner: _Owner) -> None:
     said = Failure(Reason.WRONG_CLUSTER, Executed.NO, "not here")
     refusal = frame(END, detail_of(said).SerializeToString())
-    async with _peer(monkeypatch, _says(refusal)) as address:
-        assert await _ends(_dialled(owner), address) == said
+    async with _peer(_says(refusal)) as address:
+        assert await _ends(owner, address) == said
     assert owner.stream is None
     assert owner.closes == 0
 
 
-async def test_the_end_of_an_open_stream_is_raised_too(
-    owner: _Owner, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_the_end_of_an_open_stream_is_raised_too(owner: _Owner) -> None:
     async def peer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await RawStream.over(reader, writer).read()
         writer.write(frame(ACCEPTED))
         writer.write_eof()
         await RawStream.over(reader, writer).ends()
 
-    async with _peer(monkeypatch, peer) as address:
-        failure = await _ends(_dialled(owner), address)
+    async with _peer(peer) as address:
+        failure = await _ends(owner, address)
     assert (failure.reason, failure.executed) == (Reason.CONNECTION_LOST, Executed.UNKNOWN)
     assert owner.closes == 1
 
 
-async def test_a_peer_that_never_answers_is_given_up(
-    owner: _Owner, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(dialled_stream, "HANDSHAKE_MS", 50)
-    async with _peer(monkeypatch, _says()) as address:
-        failure = await _ends(_dialled(owner), address)
+async def test_a_peer_that_never_answers_is_given_up(owner: _Owner) -> None:
+    async with _peer(_says()) as address:
+        failure = await _ends(owner, address, handshake_ms=50)
     assert failure.reason is Reason.CONNECTION_LOST
     assert "no answer to the handshake within 50 ms" in failure.message
     assert owner.closes == 0
 
 
-async def test_a_port_where_nobody_listens(owner: _Owner, monkeypatch: pytest.MonkeyPatch) -> None:
-    async with _peer(monkeypatch, _says()) as address:
+async def test_a_port_where_nobody_listens(owner: _Owner) -> None:
+    async with _peer(_says()) as address:
         pass
-    failure = await _ends(_dialled(owner), address)
+    failure = await _ends(owner, address)
     assert failure.reason is Reason.CONNECTION_LOST
-    assert "cannot connect to port" in failure.message
-
-
-async def test_the_refusal_of_the_peer_api_is_raised(owner: _Owner) -> None:
-    cluster = FakeCluster()
-    await cluster.start()
-    said = Failure(Reason.UNKNOWN_MEMBER, Executed.NO, "who are you")
-    cluster.nodes[0].host.refusal = said
-    assert await _ends(_dialled(owner), cluster.nodes[0].bound.peer) == said
-    await cluster.stop()
+    assert "cannot connect" in failure.message
 
 
 @pytest.mark.parametrize("method", ["opened", "received", "closed"])
@@ -213,21 +182,6 @@ async def test_a_bug_of_the_owner_is_raised_as_it_is(
     monkeypatch.setattr(owner, method, break_down)
     goodbye = frame(END, errors_pb2.ErrorDetail().SerializeToString())
     peer = _says(frame(ACCEPTED), frame(DATA, b"x"), goodbye)
-    async with _peer(monkeypatch, peer) as address:
+    async with _peer(peer) as address:
         with pytest.raises(ZeroDivisionError):
-            await asyncio.wait_for(_dialled(owner).run(address), LIMIT_S)
-
-
-async def test_nothing_is_taken_back_on_a_stream_of_raft_messages(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    told: list[Failure] = []
-    async with _peer(monkeypatch, _says(frame(ACCEPTED), frame(DATA, b"x"), told=told)) as address:
-        host = FakeHost(ONE, None, addresses={TWO: address})
-        link = FramesLink(host, TWO, LinkStats(), LocalPeer(CLUSTER, ONE, ""))
-        link.send([b"r"], [])
-        await until(lambda: told, "the end")
-        assert told[0].reason is Reason.MALFORMED_FRAME
-        await until(lambda: link.stats.failed, "the failure")
-        await link.close()
-        assert not host.failed
+            await asyncio.wait_for(_run(owner, address), LIMIT_S)

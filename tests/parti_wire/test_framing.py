@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from parti_shard.errors import Executed, MalformedFrameError, Reason
-from parti_sidecar.framing import HEADER_BYTES, FrameKind, FrameSplitter, FrameTooLargeError, framed
+from parti_proto import errors_pb2
+from parti_wire.errors import BadFrameError, FrameTooLargeError
+from parti_wire.framing import HEADER_BYTES, FrameKind, FrameSplitter, framed
 
 LIMIT = 1_000
 
@@ -33,7 +34,7 @@ def test_frames_come_out_as_they_went_in_however_they_are_cut(
 
 def test_the_layout_is_that_of_the_protocol() -> None:
     assert framed(FrameKind.DATA, b"abc") == b"\x00\x00\x00\x03\x03abc"
-    assert [int(kind) for kind in FrameKind] == [1, 2, 3, 4, 5, 6]
+    assert [int(kind) for kind in FrameKind] == [1, 2, 3, 4, 5, 6, 7]
 
 
 def test_a_frame_of_the_limit_is_taken_and_one_above_is_refused_by_its_header_alone() -> None:
@@ -43,9 +44,11 @@ def test_a_frame_of_the_limit_is_taken_and_one_above_is_refused_by_its_header_al
     above = framed(FrameKind.DATA, bytes(LIMIT + 1))
     with pytest.raises(FrameTooLargeError) as caught:
         list(splitter.feed(above[:HEADER_BYTES]))
-    failure = caught.value.failure
-    assert (failure.reason, failure.executed) == (Reason.PAYLOAD_TOO_LARGE, Executed.NO)
-    assert "1001 bytes, limit 1000" in failure.message
+    assert caught.value.detail == errors_pb2.ErrorDetail(
+        reason=errors_pb2.REASON_PAYLOAD_TOO_LARGE,
+        executed=errors_pb2.EXECUTED_NO,
+        message="a frame of 1001 bytes, limit 1000",
+    )
 
 
 def test_the_limit_can_be_raised_between_two_frames() -> None:
@@ -58,13 +61,13 @@ def test_the_limit_can_be_raised_between_two_frames() -> None:
     assert taken == [(FrameKind.HELLO, b"h"), (FrameKind.DATA, b"data")]
 
 
-@pytest.mark.parametrize("number", [0, 7, 255])
+@pytest.mark.parametrize("number", [0, 8, 255])
 def test_an_unknown_kind_is_malformed_and_what_came_before_counts(number: int) -> None:
     splitter = FrameSplitter(LIMIT)
     data = framed(FrameKind.DATA, b"good") + bytes([0, 0, 0, 0, number])
     feeding = splitter.feed(data)
     assert next(feeding) == (FrameKind.DATA, b"good")
-    with pytest.raises(MalformedFrameError, match=f"kind {number}"):
+    with pytest.raises(BadFrameError, match=f"kind {number}"):
         next(feeding)
 
 
