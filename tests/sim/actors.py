@@ -6,16 +6,16 @@ from collections import deque
 from collections.abc import Callable
 from functools import partial
 from random import Random
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from tests.sim.clocks import MILLION
+from tests.sim.loops import ActorLoop
 from tests.sim.network import End
-from tests.sim.timeline import S, Timer
+from tests.sim.timeline import S
 
 if TYPE_CHECKING:
     from tests.sim.machine import Machine
 
-ROUND_US = 120  # at most so long until a busy loop gets to what was planned
 WRITE_STALL_US = 10 * S
 INTERRUPTED = 0.3  # how often something comes between two writes of a task
 
@@ -66,45 +66,6 @@ class Actor:
             self._backlog.clear()
             for end in list(self.ends):
                 end.close(quietly=quietly)
-
-
-class ActorLoop:
-    """The event loop of a program, as far as the engine uses one."""
-
-    def __init__(self, actor: Actor) -> None:
-        self._actor = actor
-        self._timeline = actor.world.timeline
-        self._random = actor.rng.random
-        self._ready: list[Callable[[], object]] = []
-
-    def call_soon(self, callback: Callable[..., object], *args: Any) -> None:
-        ready = self._ready
-        ready.append(partial(callback, *args) if args else callback)
-        if len(ready) == 1:
-            self._timeline.after(self.round_us(), self._due)
-
-    call_soon_threadsafe = call_soon
-
-    def call_later(self, delay: float, callback: Callable[..., object], *args: Any) -> Timer:
-        timer = Timer(partial(callback, *args))
-        self._actor.after(round(delay * S), timer)
-        return timer
-
-    def is_closed(self) -> bool:
-        return not self._actor.alive
-
-    def round_us(self) -> int:
-        """How long the present round of the loop takes."""
-        return 1 + int(self._random() * ROUND_US)
-
-    def _due(self) -> None:
-        self._actor.enter(self._round)
-
-    def _round(self) -> None:
-        ready, self._ready = self._ready, []
-        for callback in ready:
-            if self._actor.alive:
-                callback()
 
 
 class Pump:

@@ -4,39 +4,45 @@ pause that grows after failures.
 
 from __future__ import annotations
 
+import asyncio
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from parti_proto import peer_pb2
 from parti_shard.ids import MemberId
+from parti_shard.limits import PROTOCOL_VERSION
+from parti_shard.router import Router
 from parti_shard.streams import PEER, Destination
 from parti_sidecar.frames import forward_frame, result_batch
 from parti_sidecar.frames_link import QUEUE_MESSAGES_MAX
+from parti_sidecar.handshakes import LocalPeer
+from parti_sidecar.host import PeerHandshake
 from parti_sidecar.link import REFUSED_FIRST_MS, REFUSED_LAST_MS, RETRY_FIRST_MS, RETRY_LAST_MS
+from parti_sidecar.snapshot_transfer import SnapshotSender
 from tests.sim.actors import Pump
-from tests.sim.handshake import Handshake
 from tests.sim.network import End
+from tests.sim.timeline import S, Timer
 
 if TYPE_CHECKING:
     from tests.sim.process import Process
-
-FRAMES, FORWARD, SNAPSHOT = "frames", "forward", "snapshot"
 
 
 class Link(ABC):
     """One kind of stream to one member."""
 
-    kind: str
+    kind: int
 
-    def __init__(self, process: Process, member: MemberId) -> None:
+    def __init__(self, process: Process, member: MemberId, local: LocalPeer) -> None:
         self.process = process
         self.member = member
         self.end: End | None = None
         self.pump: Pump | None = None
+        self._local = local
         self._busy = False  # connecting, open or pausing
         self._failures = 0
+        self._pause: Timer | None = None
         self._forgotten = False
 
     @abstractmethod
@@ -56,10 +62,20 @@ class Link(ABC):
         if self._busy or self._forgotten or not self.wanted():
             return
         self._busy = True
-        process = self.process
-        server = process.world.listening(process.address_of(self.member))
-        accept = partial(_accept, self.kind, process.handshake(self.member))
+        process, local = self.process, self._local
+        server = process.world.listening(process.driver.address_of(self.member))
+        handshake = PeerHandshake(
+            PROTOCOL_VERSION, local.cluster_id, local.me, self.member, local.address
+        )
+        accept = partial(_accept, self.kind, handshake)
         process.world.network.connect(process, server, accept, self._opened, self._failed)
+
+    def hurry(self) -> None:
+        """The peer was heard: a pause is over."""
+        self._failures = 0
+        if self._pause is not None:
+            self._pause.cancel()
+            self._pause_over()
 
     def _opened(self, end: End) -> None:
         if self._forgotten:
@@ -75,7 +91,8 @@ class Link(ABC):
         self._failed(False)
 
     def _failed(self, refused: bool) -> None:  # noqa: FBT001
-        self.process.world.counts[f"link {self.kind} failed"] += 1
+        name = peer_pb2.StreamKind.Name(self.kind)
+        self.process.world.counts[f"link failed: {name}"] += 1
         self.broken()
         first, last = (
             (REFUSED_FIRST_MS, REFUSED_LAST_MS) if refused else (RETRY_FIRST_MS, RETRY_LAST_MS)
@@ -83,9 +100,10 @@ class Link(ABC):
         wait_ms = min(first << min(self._failures, 16), last)
         self._failures += 1
         wait_us = self.process.rng.randint(wait_ms * 800, wait_ms * 1_200)
-        self.process.after(wait_us, self._pause_over)
+        self._pause = self.process.loop.call_later(wait_us / S, self._pause_over)
 
     def _pause_over(self) -> None:
+        self._pause = None
         self._busy = False
         self.poke()
 
@@ -97,17 +115,17 @@ class Link(ABC):
             self.broken()
 
 
-def _accept(kind: str, handshake: Handshake, server: Process, end: End) -> bool:
-    return server.accept(kind, handshake, end)
+def _accept(kind: int, handshake: PeerHandshake, server: Process, end: End) -> bool:
+    return server.accept_stream(kind, handshake, end)
 
 
 class FramesLink(Link):
     """Raft and session messages to one member."""
 
-    kind = FRAMES
+    kind = peer_pb2.STREAM_KIND_FRAMES
 
-    def __init__(self, process: Process, member: MemberId) -> None:
-        super().__init__(process, member)
+    def __init__(self, process: Process, member: MemberId, local: LocalPeer) -> None:
+        super().__init__(process, member, local)
         self._raft: list[bytes] = []
         self._session: list[bytes] = []
         self._report_planned = False
@@ -135,8 +153,8 @@ class FramesLink(Link):
 
     def _report(self) -> None:
         self._report_planned = False
-        self.process.peer_unreachable(self.member)
-        self.process.settle()
+        self.process.driver.peer_unreachable(self.member)
+        self.process.driver.settle()
 
     def wanted(self) -> bool:
         return bool(self._raft or self._session)
@@ -149,18 +167,18 @@ class FramesLink(Link):
         self._session.clear()
         self._report()
 
-    def _take(self) -> tuple[list[bytes], list[bytes]] | None:
+    def _take(self) -> bytes | None:
         if not (self._raft or self._session):
             return None
-        frame = self._raft, self._session
+        frame = peer_pb2.PeerFrame(raft=self._raft, session=self._session)
         self._raft, self._session = [], []
-        return frame
+        return frame.SerializeToString()
 
 
 class ForwardLink(Link):
     """Messages of this origin to one owner, and the answers."""
 
-    kind = FORWARD
+    kind = peer_pb2.STREAM_KIND_FORWARD
 
     def wanted(self) -> bool:
         return self.member in self.process.router.peers_wanted()
@@ -170,91 +188,80 @@ class ForwardLink(Link):
         self.pump = Pump(process.loop, end, self._take, prompt=True)
         end.on_frame = self._results
         process.router.peer_up(self.member, process.now_ms())
-        process.writers[Destination(PEER, self.member)] = self.pump.wake
-        process.settle()
+        process.driver.add_writer(Destination(PEER, self.member), self.pump.wake)
+        process.driver.settle()
 
     def broken(self) -> None:
         process = self.process
-        process.writers.pop(Destination(PEER, self.member), None)
+        process.driver.remove_writer(Destination(PEER, self.member))
         process.router.peer_down(self.member, process.now_ms())
-        process.settle()
+        process.driver.settle()
 
     def _results(self, data: bytes) -> None:
         batch = result_batch(peer_pb2.ForwardResults.FromString(data))
         self.process.router.peer_results(self.member, batch, self.process.now_ms())
-        self.process.settle()
+        self.process.driver.settle()
 
     def _take(self) -> bytes | None:
         batch = self.process.router.take_peer(self.member, self.process.now_ms())
         return None if batch is None else forward_frame(batch).SerializeToString()
 
 
-class SnapshotLink(Link):
-    """One transfer of a snapshot; a newer one takes its place, and then it says nothing."""
+class SimLinks:
+    """All of them, as the driver and its engine use them."""
 
-    kind = SNAPSHOT
-
-    def __init__(self, process: Process, member: MemberId, message: bytes, data: bytes) -> None:
-        super().__init__(process, member)
-        self._content = message, data
-        self._left = True
-
-    def wanted(self) -> bool:
-        return self._left
-
-    def opened(self, end: End) -> None:
-        end.on_frame = lambda _reply: self._finish(ok=True)
-        end.send(self._content)
-
-    def broken(self) -> None:
-        self._finish(ok=False)
-
-    def _finish(self, *, ok: bool) -> None:
-        if not self._left:
-            return
-        self._left = False
-        if self.end is not None:
-            self.end.close()
-            self.end = None
-        if not self._forgotten:
-            self.process.world.counts["snapshot sent" if ok else "snapshot lost"] += 1
-            self.process.snapshot_sent(self.member, ok=ok)
-
-
-class Links:
-    """All of them; what the engine sends on."""
-
-    def __init__(self, process: Process) -> None:
+    def __init__(self, process: Process, router: Router, local: LocalPeer) -> None:
         self._process = process
+        self._router = router
+        self._local = local
         self._frames: dict[MemberId, FramesLink] = {}
         self._forwards: dict[MemberId, ForwardLink] = {}
-        self._snapshots: dict[MemberId, SnapshotLink] = {}
+        self._snapshots: dict[MemberId, asyncio.Task[object]] = {}
 
     def send(self, member: MemberId, raft: list[bytes], session: list[bytes]) -> None:
         for message in raft:
             self._process.world.raft_checks.message_sent(self._process, message)
         link = self._frames.get(member)
         if link is None:
-            link = self._frames[member] = FramesLink(self._process, member)
+            link = self._frames[member] = FramesLink(self._process, member, self._local)
         link.send(raft, session)
 
     def send_snapshot(self, member: MemberId, message: bytes, data: bytes) -> None:
         older = self._snapshots.get(member)
         if older is not None:
-            older.forget()
-        link = self._snapshots[member] = SnapshotLink(self._process, member, message, data)
-        link.poke()
+            older.cancel()
+        sending = self._send_snapshot(member, message, data)
+        self._snapshots[member] = self._process.spawn(sending)
+
+    async def _send_snapshot(self, member: MemberId, message: bytes, data: bytes) -> None:
+        driver = self._process.driver
+        sent = await SnapshotSender(driver, self._local, member).send(message, data)
+        self._process.world.counts["snapshot sent" if sent else "snapshot lost"] += 1
+        driver.snapshot_sent(member, ok=sent)
+        driver.settle()
 
     def hold_forwards(self, members: Iterable[MemberId]) -> None:
         for member in sorted(members):
             link = self._forwards.get(member)
             if link is None:
-                link = self._forwards[member] = ForwardLink(self._process, member)
+                link = self._forwards[member] = ForwardLink(self._process, member, self._local)
             link.poke()
 
+    def heard(self, member: MemberId) -> None:
+        for links in (self._frames, self._forwards):
+            link = links.get(member)
+            if link is not None:
+                link.hurry()
+
     def forget(self, member: MemberId) -> None:
-        links: tuple[dict[MemberId, Any], ...] = (self._frames, self._forwards, self._snapshots)
-        for kept in links:
-            link = kept.pop(member, None)
+        for links in (self._frames, self._forwards):
+            link = links.pop(member, None)
             if link is not None:
                 link.forget()
+        snapshot = self._snapshots.pop(member, None)
+        if snapshot is not None:
+            snapshot.cancel()
+
+    async def close(self) -> None:
+        for member in (*self._frames, *self._forwards, *self._snapshots):
+            self.forget(member)

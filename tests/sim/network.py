@@ -127,8 +127,19 @@ class End:
             self._lose()
             self.peer._closed_within(network.latency_us(self.path))
         else:
-            self.send(_END)  # behind what is under way
-            self.watch_silence()
+            self._send_end()
+
+    def close_behind(self) -> None:
+        """This end leaves when what it has sent has arrived."""
+        if self.open:
+            self._shut()
+            self.peer._lose()
+            self._send_end()
+
+    def _send_end(self) -> None:
+        """Let the peer learn of the end behind what is under way."""
+        self.send(_END)
+        self.watch_silence()
 
     def give_up(self) -> None:
         """This end ends the stream, and acts as on any other end of it."""

@@ -1,65 +1,51 @@
-"""One run of a sidecar: the real engine and the real `Member`, on simulated loop, disk and links.
+"""One run of a sidecar: the real driver, services and guards, on simulated loop, disk and network.
 
-What the driver and the stream handlers do around them is here in a few lines each and in the same
-order: feed, settle, wake the writers; effects are delivered after jobs and frames have left.
+What the stream handlers of applications do is here in a few lines each and in the same order: feed,
+settle, wake the writers.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+import asyncio
+from collections.abc import Callable, Coroutine
+from typing import TYPE_CHECKING, Any
 
-from parti_proto import app_pb2, peer_pb2
-from parti_raft.codec import decode_message
-from parti_raft.replica_values import RestoredState
-from parti_shard.codec import encode_batch
-from parti_shard.commands import Command, NewMember, Outcome
-from parti_shard.effects import Effects
-from parti_shard.errors import Failure
-from parti_shard.ids import NO_MEMBER, MemberId, StreamId, WorkerId
+from parti_proto import admin_pb2, app_pb2, kv_pb2, peer_pb2
+from parti_shard.commands import Command
+from parti_shard.errors import PartiError
+from parti_shard.ids import MemberId
 from parti_shard.member import Member
 from parti_shard.router import Router
-from parti_shard.streams import CLIENT, INBOUND, WORKER, Destination
-from parti_sidecar.address_book import AddressBook
-from parti_sidecar.beginnings import resumed
-from parti_sidecar.engine import Engine, with_data
-from parti_sidecar.frames import (
-    forward_batch,
-    forward_results,
-    result_frame,
-    send_batch,
-    sidecar_frame,
-    worker_input,
-)
-from parti_sidecar.storage.base import Identity, StorageError
+from parti_shard.streams import CLIENT, WORKER, Destination
+from parti_sidecar.admin_service import AdminService
+from parti_sidecar.frames import result_frame, send_batch, sidecar_frame, worker_input
+from parti_sidecar.host import PeerHandshake
+from parti_sidecar.inbound_streams import open_inbound
+from parti_sidecar.kv_service import KvService
+from parti_sidecar.leader_calls import LeaderCalls
+from parti_sidecar.peer_service import PeerService
+from parti_sidecar.rpc_guard import RpcGuard
+from parti_sidecar.rpc_meter import RpcMeter
 from parti_sidecar.storage.memory import MemoryStorage
-from tests.sim.actors import Actor, ActorLoop, Pump
-from tests.sim.disk import SimWriter, open_writer_of
-from tests.sim.handshake import Handshake
-from tests.sim.links import FORWARD, FRAMES, Links
+from parti_sidecar.unary_sends import UnarySends
+from tests.sim.actors import Actor, Pump
+from tests.sim.disk import SimWriter
+from tests.sim.loops import ActorLoop
 from tests.sim.network import End
+from tests.sim.rpc import Call, serve_call
+from tests.sim.sim_driver import SimDriver
 from tests.sim.timeline import MS, S
 
 if TYPE_CHECKING:
     from tests.sim.machine import Machine
 
-TICK_MS = 50
 DRAIN_US = 6 * S
-JOIN_AGAIN_MS = (200, 1_000)
-
 
 Then = Callable[[], object]
 
-
-class RemovedFromClusterError(Exception):
-    """The member was taken out; its process ends."""
-
-
-class Request:
-    """A command under way at the leader; `done` is told its outcomes, or why there are none."""
-
-    def __init__(self, done: Callable[[object | Failure], None]) -> None:
-        self.done = done
+_PEER = peer_pb2.DESCRIPTOR.services_by_name["Peer"]
+_ADMIN = admin_pb2.DESCRIPTOR.services_by_name["Admin"]
+_KV = kv_pb2.DESCRIPTOR.services_by_name["KV"]
 
 
 class Process(Actor):
@@ -71,65 +57,44 @@ class Process(Actor):
         self.name = f"{machine.name}.{run}"
         self.address = machine.address
         self.loop = ActorLoop(self)
-        self.storage = MemoryStorage(machine.disk, machine.new_member_id())
-        stored = self.storage.load()
-        self.me = stored.identity.member_id
-        self.cluster_id = stored.identity.cluster_id
-        self.member: Member | None = None
-        self.engine: Engine | None = None
+        self.meter = RpcMeter()
         self.writer: SimWriter | None = None
-        self.links = Links(self)
-        self.writers: dict[Destination, Callable[[], None]] = {}
         self.stopping = False
-        self._addresses = AddressBook(self._recorded_address)
-        self._newest: dict[tuple[str, MemberId], End] = {}
-        self._streams = 0
-        self._workers = 0
-        self._links_held_at_ms = 0
-        self._waiters: list[tuple[Callable[[], bool], Then]] = []
-        if self.cluster_id:
-            self._begin(resumed(self.storage, stored))
-        else:
-            self.after(0, self._join)
+        storage = MemoryStorage(machine.disk, machine.new_member_id())
+        self.driver = SimDriver(self, storage, storage.load())
+        self.me: MemberId = self.driver.me
+        self._newest: dict[tuple[int, MemberId], End] = {}
+        driver, calls, guard = self.driver, LeaderCalls(self.driver), RpcGuard(self.meter)
+        admin = AdminService(driver, UnarySends(driver), calls, "simulated")
+        self._services = (
+            guard.service(_PEER, PeerService(driver, self.meter, calls, stream_port=0)),
+            guard.service(_ADMIN, admin),
+            guard.service(_KV, KvService(driver, self.meter)),
+        )
+        self.spawn(driver.start(self.address))
+
+    @property
+    def member(self) -> Member | None:
+        return self.driver.member
 
     @property
     def router(self) -> Router:
         assert self.member is not None
         return self.member.router
 
-    def _begin(self, restored: RestoredState) -> None:
-        world = self.world
-        member = Member(
-            self.me,
-            world.settings_of(self.machine, self.address),
-            restored,
-            random_timeout=self.rng.randint,
-            nonce=self.rng.getrandbits(62) + 1,
-            wall_unix_ms=lambda: self.machine.clock.wall_unix_ms(world.timeline.now_us),
-        )
-        self.member = member
-        world.member_begins(self, member)
-        self.engine = Engine(
-            member,
-            self.storage,
-            self.links,
-            clock=self.now_ms,
-            tick_ms=TICK_MS,
-            deliver=self._deliver,
-            fail=self.fail,
-            on_commit=lambda _stats: None,
-            loop=self.loop,
-            open_writer=open_writer_of(self),
-        )
-        self.engine.start()
+    def spawn(self, coro: Coroutine[Any, Any, object]) -> asyncio.Task[object]:
+        """Run something in this program; what the world does to it is its own business."""
+        task = self.loop.create_task(coro)
+
+        def done(ended: asyncio.Task[object]) -> None:
+            error = None if ended.cancelled() else ended.exception()
+            if error is not None and not isinstance(error, PartiError):
+                self.driver.fail(error)
+
+        task.add_done_callback(done)
+        return task
 
     # -- the end
-
-    def fail(self, error: BaseException) -> None:
-        """What the supervisor does: the process ends. A bug ends the whole run."""
-        if not isinstance(error, StorageError | RemovedFromClusterError):
-            raise error
-        self.world.process_failed(self, error)
 
     def die(self, *, quietly: bool = False) -> None:
         if self.alive:
@@ -139,7 +104,7 @@ class Process(Actor):
     def stop_gracefully(self, then: Then) -> None:
         """Drain within a limit, end; what was submitted to the disk is written."""
 
-        def finish() -> None:
+        def finish(_drained: object = None) -> None:
             if self.alive:
                 if self._close():
                     self.die()
@@ -148,185 +113,43 @@ class Process(Actor):
                 then()
 
         self.stopping = True
+        draining = self.spawn(self.driver.drain())
+        draining.add_done_callback(lambda _: self.after(10 * MS, finish))
         self.after(DRAIN_US, finish)
-        self._drain(lambda: self.after(10 * MS, finish))
 
     def _close(self) -> bool:
         """Write what is queued; False if the disk failed at the very end."""
-        if self.engine is not None:
-            self.engine.stop()
-            return self.writer is None or not self.writer.failed
-        try:
-            self.storage.close()
-        except StorageError:
-            return False
-        return True
-
-    def _drain(self, then: Then) -> None:
-        """Partitions first, then leadership, then the session: as the driver does."""
-        member = self.member
-        if member is None:
-            then()
-            return
-
-        def close() -> None:
-            member.close_session(self.now_ms())
-            self.touch()
-            self._until(lambda: member.session.is_closed, then)
-
-        def hand_over() -> None:
-            if member.is_leader and len(member.replica.conf_state.voters) > 1:
-                member.transfer_leader(NO_MEMBER)
-                self.touch()
-                self._until(lambda: member.replica.leader not in (NO_MEMBER, self.me), close)
-            else:
-                close()
-
-        member.session.draining = True
-        self.touch()
-        self._until(lambda: not member.owns_anything, hand_over)
-
-    def _until(self, condition: Callable[[], bool], then: Then) -> None:
-        if condition():
-            then()
-        else:
-            self._waiters.append((condition, then))
-
-    # -- turns
-
-    def touch(self) -> None:
-        if self.engine is not None:
-            self.engine.touch()
-
-    def _deliver(self, effects: Effects) -> None:
-        assert self.member is not None
-        for tag, value in effects.applied:
-            if isinstance(tag, Request):
-                tag.done(value)
-        for tag, failure in effects.failed:
-            if isinstance(tag, Request):
-                tag.done(failure)
-        for event in effects.events:
-            self.world.tell(self, f"{event.name} {event.details}")
-        for gone in effects.members_gone:
-            self._addresses.forget(gone)
-            self.links.forget(gone)
-        self.world.turn_ended(self, self.member, effects)
-        if effects.removed:
-            self.fail(RemovedFromClusterError())
-            return
-        self._hold_links(self.now_ms())
-        self._wake_writers()
-        waiters, self._waiters = self._waiters, []
-        for condition, then in waiters:
-            self._until(condition, then)
-
-    def settle(self) -> None:
-        """After the router was fed: the leader may have to hear, writers have to wake."""
-        member = self.member
-        if member is None or not self.alive:
-            return
-        now_ms = self.now_ms()
-        if member.collect_router_news(now_ms):
-            self.touch()
-        if member.router.stats.parked_messages and now_ms != self._links_held_at_ms:
-            self._hold_links(now_ms)
-        self._wake_writers()
-
-    def _hold_links(self, now_ms: int) -> None:
-        self._links_held_at_ms = now_ms
-        self.links.hold_forwards(self.router.peers_wanted())
-
-    def _wake_writers(self) -> None:
-        for destination in self.router.take_dirty():
-            wake = self.writers.get(destination)
-            if wake is not None:
-                wake()
+        self.driver.end_engine()
+        return self.writer is None or not self.writer.failed
 
     # -- peers
 
-    def handshake(self, to: MemberId) -> Handshake:
-        return Handshake(self.cluster_id, self.me, to, self.address)
-
-    def address_of(self, member: MemberId) -> str:
-        return self._addresses.address_of(member)
-
-    def hint(self, member: MemberId, address: str) -> None:
-        self._addresses.see(member, address)
-
-    def _recorded_address(self, member: MemberId) -> str:
-        record = None if self.member is None else self.member.table.members.get(member)
-        return record.address if record is not None else ""
-
-    def accept(self, kind: str, handshake: Handshake, end: End) -> bool:
+    def accept_stream(self, kind: int, handshake: PeerHandshake, end: End) -> bool:
         """Judge a handshake; on acceptance the stream takes the place of an older one."""
-        if self.member is None or self.stopping:
+        driver = self.driver
+        if self.stopping or driver.check_handshake(handshake) is not None:
             return False
-        if handshake.cluster_id != self.cluster_id or handshake.to_member != self.me:
-            return False
+        driver.peer_heard(handshake)
         sender = handshake.from_member
-        self.hint(sender, handshake.from_address)
         older = self._newest.get((kind, sender))
         self._newest[kind, sender] = end
-        if kind == FORWARD:
-            self._serve_forward(sender, end)
-        elif kind == FRAMES:
-            end.on_frame = lambda frame: self._frame(sender, *frame)
-        else:
-            end.on_frame = lambda content: self._snapshot(sender, end, *content)
+        answers: list[Pump] = []
+
+        def wake() -> None:
+            answers[0].wake()
+
+        stream = open_inbound(kind, driver, self.meter, sender, wake)
+        if kind == peer_pb2.STREAM_KIND_FORWARD:
+            answers.append(Pump(self.loop, end, stream.take, prompt=True))
+        end.on_frame, end.on_closed = stream.received, stream.close
         if older is not None:
             older.give_up()
         return True
 
-    def _frame(self, sender: MemberId, raft: Sequence[bytes], session: Sequence[bytes]) -> None:
-        member, engine = self.member, self.engine
-        assert member is not None
-        assert engine is not None
-        engine.feed(lambda: member.receive(sender, raft, session, self.now_ms()))
-        self.settle()
-
-    def _snapshot(self, sender: MemberId, end: End, message: bytes, data: bytes) -> None:
-        member, engine = self.member, self.engine
-        assert member is not None
-        assert engine is not None
-        head = decode_message(message)
-        assert head.sender == sender
-        engine.feed(lambda: member.receive_snapshot(with_data(head, data)))
-        self.settle()
-        end.send("reply")
-
-    def peer_unreachable(self, member: MemberId) -> None:
-        if self.member is not None:
-            self.member.replica.report_unreachable(member)
-
-    def snapshot_sent(self, member: MemberId, *, ok: bool) -> None:
-        if self.member is not None:
-            self.member.replica.report_snapshot(member, ok=ok)
-            self.touch()
-
-    def _serve_forward(self, origin: MemberId, end: End) -> None:
-        self._streams += 1
-        stream = StreamId(self._streams)
-        destination = Destination(INBOUND, stream)
-        router = self.router
-
-        def take() -> bytes | None:
-            batch = router.take_inbound(stream)
-            return None if batch is None else forward_results(batch).SerializeToString()
-
-        def read(data: bytes) -> None:
-            batch = forward_batch(peer_pb2.ForwardFrame.FromString(data))
-            router.inbound_frame(stream, batch, self.now_ms())
-            self.settle()
-
-        def closed() -> None:
-            self.writers.pop(destination, None)
-            router.close_inbound(stream, self.now_ms())
-            self.settle()
-
-        router.open_inbound(stream, origin)
-        self.writers[destination] = Pump(self.loop, end, take, prompt=True).wake
-        end.on_frame, end.on_closed = read, closed
+    def accept_call(self, call: Call, end: End) -> bool:
+        """Begin to handle a call."""
+        serve_call(self, self._services, call, end)
+        return True
 
     # -- applications
 
@@ -334,8 +157,7 @@ class Process(Actor):
         """A client stream begins."""
         if self.member is None or self.stopping:
             return False
-        self._streams += 1
-        stream = StreamId(self._streams)
+        driver, stream = self.driver, self.driver.new_stream_id()
         destination = Destination(CLIENT, stream)
         router = self.router
 
@@ -347,15 +169,15 @@ class Process(Actor):
             batch = send_batch(app_pb2.SendFrame.FromString(data))
             self.world.message_checks.entered(self, batch)
             router.client_frame(stream, batch, self.now_ms())
-            self.settle()
+            driver.settle()
 
         def closed() -> None:
-            self.writers.pop(destination, None)
+            driver.remove_writer(destination)
             router.close_client(stream, self.now_ms())
-            self.settle()
+            driver.settle()
 
         router.open_client(stream)
-        self.writers[destination] = Pump(self.loop, end, take, prompt=False).wake
+        driver.add_writer(destination, Pump(self.loop, end, take, prompt=False).wake)
         end.on_frame, end.on_closed = read, closed
         return True
 
@@ -363,8 +185,7 @@ class Process(Actor):
         """A worker attaches; the stream is its life."""
         if self.member is None or self.stopping:
             return False
-        self._workers += 1
-        worker = WorkerId(self._workers)
+        driver, worker = self.driver, self.driver.new_worker_id()
         destination = Destination(WORKER, worker)
         router = self.router
 
@@ -381,79 +202,28 @@ class Process(Actor):
         def read(data: bytes) -> None:
             said = worker_input(app_pb2.WorkerFrame.FromString(data))
             router.worker_input(worker, said, self.now_ms())
-            self.settle()
+            driver.settle()
 
         def closed() -> None:
-            self.writers.pop(destination, None)
+            driver.remove_writer(destination)
             router.detach_worker(worker, self.now_ms())
-            self.settle()
+            driver.settle()
 
         router.attach_worker(worker, name, credits_, each, self.now_ms())
-        self.writers[destination] = Pump(self.loop, end, take, prompt=False).wake
+        driver.add_writer(destination, Pump(self.loop, end, take, prompt=False).wake)
         end.on_frame, end.on_closed = read, closed
-        self.settle()
+        driver.settle()
         return True
 
     # -- operations at the leader
 
-    def propose(self, command: Command, done: Callable[[object | Failure], None]) -> None:
-        assert self.member is not None
-        now_unix_ms = self.machine.clock.wall_unix_ms(self.world.timeline.now_us)
-        self.member.propose(Request(done), encode_batch(now_unix_ms, [command]))
-        self.touch()
+    def propose(self, command: Command, done: Callable[[object], None]) -> None:
+        """Have the table changed; `done` is told the value, or the failure."""
 
-    def admit(self, new: NewMember, done: Callable[[object | Failure], None]) -> None:
-        assert self.member is not None
-        if new.member in self.member.table.members:
-            self.loop.call_soon(done, [Outcome()])
-            return
-        self.member.admit(Request(done), new)
-        self.touch()
-
-    # -- joining
-
-    def _join(self) -> None:
-        """Ask the leader, through whoever answers, to be taken in; again until it works."""
-        if self.cluster_id:
-            return
-        self.after(self.rng.randint(*JOIN_AGAIN_MS) * MS, self._join)
-        server = self.world.leader()
-        if server is None or server is self:
-            return
-        self.world.network.connect(
-            self, server, self._ask_to_join, self._admitted, lambda _refused: None
-        )
-
-    def _ask_to_join(self, server: Process, end: End) -> bool:
-        if server.member is None or not server.member.is_leader:
-            return False
-        new = NewMember(self.me, self.machine.name, self.address, self.machine.zone)
-
-        def admitted(outcome: object | Failure) -> None:
-            if server.alive and not isinstance(outcome, Failure) and server.member is not None:
-                server.hint(self.me, self.address)
-                peers = {m: server.address_of(m) for m in server.member.table.members}
-                peers[server.me] = server.address
-                end.send((server.cluster_id, peers))
-
-        server.admit(new, admitted)
-        return True
-
-    def _admitted(self, end: End) -> None:
-        def read(admission: tuple[str, dict[MemberId, str]]) -> None:
-            cluster_id, peers = admission
-            end.close()
-            if self.cluster_id:
-                return
-            for member, address in peers.items():
-                self.hint(member, address)
+        async def propose() -> None:
             try:
-                self.storage.set_identity(Identity(cluster_id, self.me))
-            except StorageError as error:
-                self.fail(error)
-                return
-            self.cluster_id = cluster_id
-            self._begin(RestoredState())
-            self.world.tell(self, "joined")
+                done(await self.driver.propose(command))
+            except PartiError as error:
+                done(error.failure)
 
-        end.on_frame = read
+        self.spawn(propose())

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import gc
+import logging
+import random
 import time
 import traceback
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Final
@@ -15,8 +18,10 @@ from parti_shard.commands import Command, Intent, Pin, SetIntent, SetPolicy
 from parti_shard.ids import NO_MEMBER, PartitionId
 from parti_shard.policy import Policy
 from parti_shard.table import Phase
+from parti_sidecar import joining, leader_calls, snapshot_transfer, transport
 from tests.sim.coverage import gather
 from tests.sim.plan import Plan, make_plan
+from tests.sim.rpc import open_sim_channel
 from tests.sim.timeline import MS, S
 from tests.sim.troubles import Troubles
 from tests.sim.world import World
@@ -26,6 +31,7 @@ HEALED_WITHIN_US: Final = 60 * S  # of virtual time: far above what healing take
 PROBE_TIMEOUT_MS: Final = 8_000
 STORY_TAIL: Final = 120  # lines
 FRAMES_TOLD: Final = 12
+_DIAL: Final = "open_channel"
 
 
 class NotHealedError(AssertionError):
@@ -55,10 +61,46 @@ def run_plan(plan: Plan) -> Result:
     gc.freeze()  # what is there already need not be searched for cycles at the end
     gc.disable()  # there are few before the run is over, and looking for them takes a tenth of it
     try:
-        return _run_plan(plan)
+        with _dialling_simulated(), _seeded(plan.seed), _silent():
+            return _run_plan(plan)
     finally:
         gc.enable()
         gc.collect()
+
+
+@contextmanager
+def _dialling_simulated() -> Iterator[None]:
+    """Whatever dials, dials in the simulation."""
+    dialling = (joining, leader_calls, snapshot_transfer)
+    try:
+        for module in dialling:
+            setattr(module, _DIAL, open_sim_channel)
+        yield
+    finally:
+        for module in dialling:
+            setattr(module, _DIAL, transport.open_channel)
+
+
+@contextmanager
+def _seeded(seed: int) -> Iterator[None]:
+    """Pauses of the sidecar's own tasks are drawn by `random` itself."""
+    before = random.getstate()
+    random.seed(seed)
+    try:
+        yield
+    finally:
+        random.setstate(before)
+
+
+@contextmanager
+def _silent() -> Iterator[None]:
+    """Say nothing of what is seen anyway."""
+    before = logging.root.manager.disable
+    logging.disable()
+    try:
+        yield
+    finally:
+        logging.disable(before)
 
 
 def _run_plan(plan: Plan) -> Result:

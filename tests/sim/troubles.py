@@ -21,6 +21,7 @@ from tests.sim.world import World
 
 SHORT_US: Final = (10 * MS, 800 * MS)
 RESTARTS_MS: Final = 10_000  # longer than any restart and cut
+VOTERS_MIN: Final = 3  # of whom one may lose its disk
 LONG_US: Final = (1 * S, 8 * S)
 
 
@@ -243,6 +244,8 @@ class Troubles:
             return None  # not while a voter is missing, or behind in the membership
         if conf.voters_outgoing or self._lost & set(conf.voters):
             return None
+        if len(conf.voters) < VOTERS_MIN:
+            return None  # without one of two there is no majority, for ever
         self._lost.add(machine.process.me)
         return machine
 
@@ -329,7 +332,7 @@ class Troubles:
             return False
         voters = leader.member.replica.conf_state.voters
         leader.member.transfer_leader(self.rng.choice((NO_MEMBER, *voters)))
-        leader.touch()
+        leader.driver.touch()
         return True
 
     def join(self) -> bool:

@@ -19,6 +19,7 @@ from parti_shard.ids import NO_MEMBER, MemberId, WorkerId
 from parti_shard.member import Member, MemberSettings
 from parti_shard.own_session import Profile
 from parti_shard.table import Table
+from parti_sidecar.removal import RemovedError
 from parti_sidecar.storage.base import Identity, StorageError, WriteBatch
 from parti_sidecar.storage.memory import MemoryStorage
 from tests.sim.applications import Client, Manners, Worker
@@ -28,7 +29,7 @@ from tests.sim.message_checks import MessageChecks
 from tests.sim.network import Network
 from tests.sim.ownership_checks import OwnershipChecks
 from tests.sim.plan import Plan
-from tests.sim.process import Process, RemovedFromClusterError
+from tests.sim.process import Process
 from tests.sim.raft_checks import Canon, RaftChecks
 from tests.sim.timeline import MS, Timeline
 
@@ -154,6 +155,10 @@ class World:
         ]
         return max(leaders, key=lambda pair: pair[0])[1] if leaders else None
 
+    def addresses(self) -> tuple[str, ...]:
+        """Where machines are found."""
+        return tuple(machine.address for machine in self.machines)
+
     def listening(self, address: str) -> Process | None:
         for process in self.processes():
             if process.address == address:
@@ -197,7 +202,7 @@ class World:
         """It ends by itself; whoever runs it starts it again, unless it was taken out."""
         self.tell(process, f"fails: {error}")
         machine = process.machine
-        if isinstance(error, RemovedFromClusterError):
+        if isinstance(error, RemovedError):
             self.counts["member removed"] += 1
             machine.crash(power=False)
             machine.gone = True
