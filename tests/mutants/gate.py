@@ -19,7 +19,7 @@ from queue import SimpleQueue
 from typing import Final
 
 from tests.mutants.mutant import Mutant, StaleMutantError
-from tests.mutants.scratch import Failure, Scratch, scratch_copies
+from tests.mutants.scratch import Failure, Scratch, scratch_folder
 
 # What a test says when it found something; beside it what the machines raise by themselves.
 _FOUND: Final = frozenset({"builtins.AssertionError", "builtins.Failed"})
@@ -54,11 +54,13 @@ def judge_all(
 ) -> list[Verdict]:
     """Judge the mutants in the tree at `root`. Raises GateError."""
     jobs = max(1, min(jobs, len(mutants)))
-    with scratch_copies(root, jobs) as copies:
-        _check_unchanged(mutants, copies[0], tell)
+    with scratch_folder() as folder:
+        first = Scratch.copied(root, folder / "0")
+        _check_unchanged(mutants, first, tell)
         free: SimpleQueue[Scratch] = SimpleQueue()
-        for copy in copies:
-            free.put(copy)
+        free.put(first)
+        for number in range(1, jobs):
+            free.put(first.twin(folder / str(number)))
         verdicts = []
         for verdict in _judged(mutants, free, jobs):
             verdicts.append(verdict)

@@ -19,7 +19,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.util import cache_from_source
 from pathlib import Path
-from typing import Final
+from typing import Final, Self
 
 from tests.mutants import witness
 from tests.mutants.mutant import Mutant
@@ -54,16 +54,28 @@ class Run:
 class Scratch:
     """One copy."""
 
-    def __init__(self, root: Path, folder: Path) -> None:
-        """Copy the tree at `root` into a folder of its own."""
+    def __init__(self, folder: Path) -> None:
+        """`folder` belongs to this copy alone; `copied` and `twin` fill it."""
         self.root = folder / "tree"
         self._report = folder / "report.json"
+
+    @classmethod
+    def copied(cls, root: Path, folder: Path) -> Self:
+        """Copy a tree, without what is compiled there: others may be writing that just now."""
+        copy = cls(folder)
         ignored = shutil.ignore_patterns("__pycache__", ".*")
         for name in _COPIED:
             if (root / name).is_dir():
-                shutil.copytree(root / name, self.root / name, ignore=ignored)
-        shutil.copy(root / "pyproject.toml", self.root)
-        shutil.copy(witness.__file__, self.root / f"{_PLUGIN}.py")
+                shutil.copytree(root / name, copy.root / name, ignore=ignored)
+        shutil.copy(root / "pyproject.toml", copy.root)
+        shutil.copy(witness.__file__, copy.root / f"{_PLUGIN}.py")
+        return copy
+
+    def twin(self, folder: Path) -> Self:
+        """Another copy, with all that this one has compiled."""
+        other = type(self)(folder)
+        shutil.copytree(self.root, other.root)
+        return other
 
     @contextmanager
     def mutated(self, mutant: Mutant) -> Iterator[None]:
@@ -78,6 +90,7 @@ class Scratch:
             yield
         finally:
             path.write_text(source)
+            compiled.unlink(missing_ok=True)
 
     def pytest(self, tests: Sequence[str], *, stop_at_first: bool) -> Run:
         """Run these tests."""
@@ -101,7 +114,7 @@ class Scratch:
         plugins = ("-p", _PLUGIN, "-p", "no:cacheprovider", "-p", "no:xdist")
         options = ("-q", "--tb=no", "--hypothesis-seed=0", f"--timeout={TEST_SECONDS_MAX}")
         first = ("-x",) if stop_at_first else ()
-        return [sys.executable, "-B", "-m", "pytest", *plugins, *options, *first, *tests]
+        return [sys.executable, "-m", "pytest", *plugins, *options, *first, *tests]
 
     def _environment(self) -> dict[str, str]:
         """This process's, without what another pytest may have put into it."""
@@ -129,10 +142,7 @@ class Scratch:
 
 
 @contextmanager
-def scratch_copies(root: Path, count: int) -> Iterator[list[Scratch]]:
-    """So many copies of the tree; nothing is left of them."""
+def scratch_folder() -> Iterator[Path]:
+    """A folder for copies; nothing is left of them."""
     with tempfile.TemporaryDirectory(prefix="parti-mutants-") as folder:
-        places = [Path(folder).resolve() / str(number) for number in range(count)]
-        for place in places:
-            place.mkdir()
-        yield [Scratch(root, place) for place in places]
+        yield Path(folder).resolve()
