@@ -5,7 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+import yaml
 
+from parti_operator import names
+from parti_operator.children import config_map
 from parti_operator.spec import InvalidSpecError, parse, warnings
 from parti_operator.spec.rules import RESERVED_VARIABLES
 from parti_sidecar.config import SETTINGS
@@ -89,6 +92,11 @@ def test_what_is_just_allowed(spec: dict[str, Any]) -> None:
 def test_reserved_variables_are_settings_of_the_sidecar() -> None:
     known = {row.env_name for row in SETTINGS} | {"PARTI_CONFIG"}
     assert sorted(RESERVED_VARIABLES - known) == []
+
+
+def test_what_the_operator_sets_cannot_be_set_otherwise() -> None:
+    settings = yaml.safe_load(config_map(cluster_spec())["data"][names.CONFIG_FILE])
+    assert {f"PARTI_{name.upper()}" for name in settings} - RESERVED_VARIABLES == set()
 
 
 def with_pod(**fields: Any) -> dict[str, Any]:
