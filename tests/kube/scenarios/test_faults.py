@@ -66,6 +66,9 @@ def test_a_node_that_is_cut_off_stops_serving_and_comes_back(world: World) -> No
 
 def test_everything_comes_back_after_a_power_cut(world: World) -> None:
     testbed = world.cluster.nodes()
+    before = world.processes()
     with world.scenario("power cut of the whole cluster", graceful=False):
         testbed.power_cut()
         testbed.up()
+        # The API server knows of the time before until the kubelets report.
+        world.wait("all containers anew", lambda: not before & world.processes())

@@ -137,6 +137,14 @@ class World:
         """How often a container was started again."""
         return int(_container(self.pod(pod), container)["restartCount"])
 
+    def processes(self) -> set[str]:
+        """The ids of all containers that run: none is given twice."""
+        return {
+            str(container.get("containerID", ""))
+            for pod in self.pods()
+            for container in _containers(pod)
+        }
+
     def node_of(self, pod: str) -> str:
         """Where a pod runs."""
         return str(self.pod(pod)["spec"]["nodeName"])
@@ -286,12 +294,15 @@ def is_ending(pod: Document) -> bool:
 
 
 def _container(pod: Document, name: str) -> Document:
-    """The state of a container; the sidecar is an init container."""
+    """The state of a container."""
+    [found] = [each for each in _containers(pod) if each["name"] == name]
+    return found
+
+
+def _containers(pod: Document) -> list[Document]:
+    """The states of its containers; the sidecar is an init container."""
     status = pod["status"]
-    states = [*status.get("initContainerStatuses", []), *status["containerStatuses"]]
-    [found] = [each for each in states if each["name"] == name]
-    result: Document = found
-    return result
+    return [*status.get("initContainerStatuses", []), *status.get("containerStatuses", [])]
 
 
 def _eviction(pod: str) -> str:
