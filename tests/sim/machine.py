@@ -12,14 +12,16 @@ from tests.sim.process import Process
 from tests.sim.timeline import MS, S
 
 if TYPE_CHECKING:
+    from tests.sim.actors import Actor
     from tests.sim.applications import Client, Worker
+    from tests.sim.store_user import StoreUser
     from tests.sim.world import World
 
 BOOT_LOCAL_US = 600 * S  # clocks start anywhere below
 
 
 class Machine:
-    """See the module's docstring. `worker` and `client` are the present applications."""
+    """See the module's docstring. It has at most one application of each kind."""
 
     def __init__(self, world: World, name: str, zone: str) -> None:
         self.world = world
@@ -36,6 +38,7 @@ class Machine:
         self.process: Process | None = None
         self.worker: Worker | None = None
         self.client: Client | None = None
+        self.store_user: StoreUser | None = None
         self.slow_disk = False
         self.gone = False  # removed for good
         self._runs = 0
@@ -88,11 +91,15 @@ class Machine:
         if power:
             disk.crash(self.rng.randint(0, disk.unsynced))
             self.clock.reboot(self.world.timeline.now_us, self.rng.randrange(BOOT_LOCAL_US))
-            for application in (self.worker, self.client):
-                if application is not None:
-                    application.die(quietly=True)
+            for application in self.applications():
+                application.die(quietly=True)
         else:
             disk.crash(disk.unsynced)
+
+    def applications(self) -> list[Actor]:
+        """What runs beside the sidecar."""
+        found = (self.worker, self.client, self.store_user)
+        return [application for application in found if application is not None]
 
     def replace_disk(self) -> None:
         """An empty disk: whoever starts on it is another member."""

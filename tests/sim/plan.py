@@ -77,6 +77,8 @@ class Plan:
     timeouts_ms: tuple[int, ...]
     clock_error_ppm: int = RATE_ERROR_PPM
     workers_check_lease: bool = False
+    store_users: int = 0  # so many of the first machines have one
+    store_every_us: tuple[int, int] = (20 * MS, 300 * MS)
 
     @property
     def quiet(self) -> bool:
@@ -106,6 +108,7 @@ def make_plan(seed: int) -> Plan:
         send_every_us=rng.choice(((10 * MS, 150 * MS), (50 * MS, 500 * MS))),
         timeouts_ms=rng.choice(((5_000,), (300, 2_000), (30, 300, 5_000, 20_000))),
         workers_check_lease=rng.random() < 0.5,
+        store_users=rng.choice((0, 0, 0, 2, 3)),
     )
 
 

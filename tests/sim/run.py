@@ -31,6 +31,7 @@ HEALED_WITHIN_US: Final = 60 * S  # of virtual time: far above what healing take
 PROBE_TIMEOUT_MS: Final = 8_000
 STORY_TAIL: Final = 120  # lines
 FRAMES_TOLD: Final = 12
+CHUNK_BYTES: Final = 300
 _DIAL: Final = "open_channel"
 
 
@@ -70,13 +71,16 @@ def run_plan(plan: Plan) -> Result:
 
 @contextmanager
 def _dialling_simulated() -> Iterator[None]:
-    """Whatever dials, dials in the simulation."""
+    """Whatever dials, dials in the simulation; snapshots are small here, and chunks smaller."""
+    chunk_bytes = snapshot_transfer.CHUNK_BYTES
     dialling = (joining, leader_calls, snapshot_transfer)
     try:
         for module in dialling:
             setattr(module, _DIAL, open_sim_channel)
+        snapshot_transfer.CHUNK_BYTES = CHUNK_BYTES
         yield
     finally:
+        snapshot_transfer.CHUNK_BYTES = chunk_bytes
         for module in dialling:
             setattr(module, _DIAL, transport.open_channel)
 
@@ -161,6 +165,7 @@ class _Run:
         result.healed_us = timeline.now_us - healing_from_us
         world.load_on = False
         self._wait("all is told and equal", self._what_is_open)
+        world.counts[f"store: history {world.store_checks.judge()}"] += 1
         if world.plan.quiet:
             self._check_nothing_failed()
 

@@ -87,7 +87,7 @@ class Troubles:
             return False
         frozen: list[Actor] = [machine.process]
         if self.rng.random() < 0.4:  # the whole machine stands still
-            frozen += [a for a in (machine.worker, machine.client) if a is not None]
+            frozen += machine.applications()
         return self._freeze(frozen, bounds_us)
 
     def _freeze(self, actors: list[Actor], bounds_us: tuple[int, int]) -> bool:

@@ -31,6 +31,8 @@ from tests.sim.ownership_checks import OwnershipChecks
 from tests.sim.plan import Plan
 from tests.sim.process import Process
 from tests.sim.raft_checks import Canon, RaftChecks
+from tests.sim.store_checks import StoreChecks
+from tests.sim.store_user import StoreUser
 from tests.sim.timeline import MS, Timeline
 
 if TYPE_CHECKING:
@@ -59,6 +61,7 @@ class World:
         self.workers_check_lease = plan.workers_check_lease
         self.message_checks = MessageChecks()
         self.ownership_checks = OwnershipChecks()
+        self.store_checks = StoreChecks()
         self.machines: list[Machine] = []
         self._workers = 0
         self._turns = 0
@@ -69,6 +72,8 @@ class World:
             machine.start()
             self.new_worker(machine)
             self.new_client(machine)
+        for machine in self.machines[: plan.store_users]:
+            self.new_store_user(machine)
 
     def fork_rng(self, name: str) -> Random:
         """Chance of its own for each part, so that a change in one moves no other."""
@@ -129,6 +134,11 @@ class World:
         name = f"c{self._workers}@{machine.name}"
         machine.client = Client(machine, self.fork_rng(name), name)
 
+    def new_store_user(self, machine: Machine) -> None:
+        self._workers += 1
+        name = f"s{self._workers}@{machine.name}"
+        machine.store_user = StoreUser(machine, self.fork_rng(name), name)
+
     def settings_of(self, machine: Machine, address: str) -> MemberSettings:
         plan = self.plan
         return MemberSettings(
@@ -186,6 +196,7 @@ class World:
 
     def _first_applied(self, table: Table, index: int) -> None:
         self.ownership_checks.first_applied(table)
+        self.store_checks.first_applied(self.raft_checks.canon.store)
 
     def admitted(self, process: Process, worker: WorkerId, batch: ForwardBatch) -> None:
         for partition, epoch in dict.fromkeys(zip(batch.partitions, batch.epochs, strict=True)):
@@ -225,13 +236,15 @@ class World:
             self.new_worker(machine)
         if machine.client is None or not machine.client.alive:
             self.new_client(machine)
+        if machine.store_user is not None and not machine.store_user.alive:
+            self.new_store_user(machine)
 
     def actors(self) -> list[Actor]:
         """Everything that runs, frozen or not."""
         return [
             actor
             for machine in self.machines
-            for actor in (machine.process, machine.worker, machine.client)
+            for actor in (machine.process, *machine.applications())
             if actor is not None and actor.alive
         ]
 
