@@ -10,7 +10,7 @@ sabotage itself is at fault, and nobody learns anything about the tests.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from enum import Enum
@@ -57,19 +57,26 @@ def judge_all(
     with scratch_folder() as folder:
         first = Scratch.copied(root, folder / "0")
         _check_unchanged(mutants, first, tell)
-        free: SimpleQueue[Scratch] = SimpleQueue()
-        free.put(first)
-        for number in range(1, jobs):
-            free.put(first.twin(folder / str(number)))
-        verdicts = []
-        for verdict in _judged(mutants, free, jobs):
+        copies = [first, *(first.twin(folder / str(number)) for number in range(1, jobs))]
+        verdicts: list[Verdict] = []
+
+        def settled(verdict: Verdict) -> None:
             verdicts.append(verdict)
             tell(f"{len(verdicts)}/{len(mutants)} {told(verdict)}")
+
+        _judge_each(mutants, copies, settled)
     order = {mutant.name: at for at, mutant in enumerate(mutants)}
     return sorted(verdicts, key=lambda verdict: order[verdict.mutant.name])
 
 
-def _judged(mutants: Sequence[Mutant], free: SimpleQueue[Scratch], jobs: int) -> Iterator[Verdict]:
+def _judge_each(
+    mutants: Sequence[Mutant], copies: Sequence[Scratch], settled: Callable[[Verdict], None]
+) -> None:
+    """Judge as many at once as there are copies; who is told may end it by raising."""
+    free: SimpleQueue[Scratch] = SimpleQueue()
+    for copy in copies:
+        free.put(copy)
+
     def judge_in_a_free_copy(mutant: Mutant) -> Verdict:
         copy = free.get()
         try:
@@ -77,10 +84,13 @@ def _judged(mutants: Sequence[Mutant], free: SimpleQueue[Scratch], jobs: int) ->
         finally:
             free.put(copy)
 
-    with ThreadPoolExecutor(jobs) as pool:
+    pool = ThreadPoolExecutor(len(copies))
+    try:
         futures = [pool.submit(judge_in_a_free_copy, mutant) for mutant in mutants]
         for future in as_completed(futures):
-            yield future.result()
+            settled(future.result())
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
 def _check_unchanged(mutants: Sequence[Mutant], copy: Scratch, tell: Callable[[str], None]) -> None:

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import tempfile
+import threading
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
+from tests.mutants import gate
 from tests.mutants.__main__ import ROOT, main, run
 from tests.mutants.gate import Fate, is_a_finding, judge_all
 from tests.mutants.mutant import Mutant, StaleMutantError
-from tests.mutants.scratch import Failure
+from tests.mutants.scratch import Failure, Scratch
 from tests.mutants.table import FAST, MUTANTS
 from tests.mutants.tree import unknown_tests
 
@@ -166,12 +169,33 @@ def test_code_from_outside_of_the_copy_proves_nothing(
     assert "parti_tiny came from" in capsys.readouterr().out
 
 
-def test_nothing_is_left_of_a_run_that_ends_early(tiny: Path) -> None:
-    def interrupt(_line: str) -> None:
-        raise KeyboardInterrupt
+def test_a_run_that_is_interrupted_ends_and_leaves_nothing(
+    tiny: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun: list[Mutant] = []
+    ended = threading.Event()
 
+    class Pool(ThreadPoolExecutor):
+        def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:  # noqa: FBT001, FBT002
+            super().shutdown(wait=False, cancel_futures=cancel_futures)
+            ended.set()
+            super().shutdown(wait=wait)
+
+    def judge(each: Mutant, _copy: Scratch) -> gate.Verdict:
+        begun.append(each)
+        assert len(begun) == 1 or ended.wait(timeout=60)
+        return gate.Verdict(each, Fate.KILLED, "", 0.0)
+
+    def interrupt(line: str) -> None:
+        if line.startswith("1/8"):
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(gate, "ThreadPoolExecutor", Pool)
+    monkeypatch.setattr(gate, "judge", judge)
+    mutants = [mutant("return 9", f"return {number}") for number in range(8)]
     with pytest.raises(KeyboardInterrupt):
-        judge_all([mutant("return 9", "return 8")], tiny, jobs=1, tell=interrupt)
+        judge_all(mutants, tiny, jobs=1, tell=interrupt)
+    assert len(begun) <= 2, "the others are not awaited"
     assert list((tiny.parent / "scratch").iterdir()) == []
 
 
