@@ -14,6 +14,7 @@ from parti_kv.limits import HISTORY_BYTES_MAX, HISTORY_EVENTS_MAX, RECORD_OVERHE
 from parti_kv.values import NO_REVISION, Change, Revision
 
 _revision_of = itemgetter(0)
+_ROOM_PARTS = 64  # one of so many parts of a limit is made free when it is reached
 _TIDY_AT = 4_096  # dropped changes that stay in the list at most, or half of it
 
 
@@ -29,7 +30,7 @@ class History:
         self.bytes_max = bytes_max
         self.floor = NO_REVISION
         self.size_bytes = 0
-        self._changes: list[Change] = []
+        self._changes: list[tuple[Revision, bytes, bytes | None]] = []  # as `Change` has them
         self._dropped = 0  # at the front of the list
 
     def __len__(self) -> int:
@@ -42,11 +43,12 @@ class History:
         self.size_bytes = 0
         self.floor = revision
 
-    def add(self, change: Change) -> None:
-        """Note a change; older ones may go."""
-        self._changes.append(change)
-        self.size_bytes += _size_bytes(change)
-        while len(self) > self._events_max or self.size_bytes > self.bytes_max:
+    def add(self, revision: Revision, key: bytes, value: bytes | None) -> None:
+        """Note a change (no value: a deletion); older ones may go."""
+        changes = self._changes
+        changes.append((revision, key, value))
+        self.size_bytes += RECORD_OVERHEAD_BYTES + len(key) + (len(value) if value else 0)
+        if self.size_bytes > self.bytes_max or len(changes) - self._dropped > self._events_max:
             self._drop_oldest()
 
     def after(
@@ -64,23 +66,28 @@ class History:
         end = min(len(changes), start + events_max)
         if start == end:
             return [], revision
-        reached = changes[end - 1].revision
-        while end < len(changes) and changes[end].revision == reached:
+        reached = changes[end - 1][0]
+        while end < len(changes) and changes[end][0] == reached:
             end += 1
-        if not prefix:
-            return changes[start:end], reached
-        return [each for each in changes[start:end] if each.key.startswith(prefix)], reached
+        asked = (each for each in changes[start:end] if each[1].startswith(prefix))
+        return list(map(Change._make, asked)), reached
 
     def _drop_oldest(self) -> None:
-        """Drop the oldest change; the rest of its revision is not given any more either."""
-        oldest = self._changes[self._dropped]
-        self._dropped += 1
-        self.size_bytes -= _size_bytes(oldest)
-        self.floor = oldest.revision
-        if self._dropped > max(_TIDY_AT, len(self)):
-            del self._changes[: self._dropped]
+        """Drop the oldest changes; the rest of their revision is not given any more either.
+
+        A part of the limits is made free at once, so that this is not done for every change.
+        """
+        changes = self._changes
+        events_max = self._events_max - self._events_max // _ROOM_PARTS
+        bytes_max = self.bytes_max - self.bytes_max // _ROOM_PARTS
+        at, size_bytes = self._dropped, self.size_bytes
+        while at < len(changes) and (size_bytes > bytes_max or len(changes) - at > events_max):
+            _, key, value = changes[at]
+            size_bytes -= RECORD_OVERHEAD_BYTES + len(key) + (len(value) if value else 0)
+            at += 1
+        self.floor = changes[at - 1][0]
+        self.size_bytes = size_bytes
+        self._dropped = at
+        if at > max(_TIDY_AT, len(self)):
+            del changes[:at]
             self._dropped = 0
-
-
-def _size_bytes(change: Change) -> int:
-    return RECORD_OVERHEAD_BYTES + len(change.key) + (len(change.value) if change.value else 0)

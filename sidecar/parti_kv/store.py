@@ -46,7 +46,6 @@ from parti_kv.values import (
     NO_REVISION,
     Answer,
     Answers,
-    Change,
     KeyRecord,
     LockView,
     Page,
@@ -56,6 +55,10 @@ from parti_kv.values import (
     Status,
     Ticket,
 )
+
+# As plain numbers: these are compared and given for every single write.
+_OK = int(Status.OK)
+_REFUSED_FROM = int(Status.SESSION_OVER)
 
 
 class KvStore:
@@ -139,25 +142,28 @@ class KvStore:
         statuses: list[int] = []
         revisions: list[int] = []
         results: dict[int, bytes] = {}
-        for position, seq in enumerate(writes.seqs):
-            known = session.answers.get(seq) if session is not None else None
-            status, revision, result = known or self._once(writes, position, session)
+        for position, op in enumerate(writes.ops):
+            if session is None:
+                status, revision, result = _WRITES[op](self, writes, position, session)
+            else:
+                status, revision, result = self._once(writes, position, session)
             statuses.append(status)
             revisions.append(revision)
             if result:
                 results[position] = result
         return Answers(statuses, revisions, results)
 
-    def _once(self, writes: Writes, position: int, session: Session | None) -> Answer:
-        """Do a write that has not been done; remember the answer if it was done now."""
-        if session is None:
-            return _WRITES[writes.ops[position]](self, writes, position, session)
+    def _once(self, writes: Writes, position: int, session: Session) -> Answer:
+        """Give the answer to a write that was done before; else do it, and remember its answer."""
         seq = writes.seqs[position]
+        known = session.answers.get(seq)
+        if known is not None:
+            return known
         refusal = self.sessions.refusal(session, seq)
         if refusal is not None:
             return refusal, NO_REVISION, b""
         answer = _WRITES[writes.ops[position]](self, writes, position, session)
-        if answer[0] < Status.SESSION_OVER:
+        if answer[0] < _REFUSED_FROM:
             self.sessions.remember(session, seq, answer)
         return answer
 
@@ -169,11 +175,21 @@ class KvStore:
             present = old.revision if old is not None else NO_REVISION
             if present != expect:
                 return Status.COMPARE_FAILED, present, b""
-        if not self._has_room(_grown_bytes(key, old, value)):
+        if old is None:
+            grown_bytes = RECORD_OVERHEAD_BYTES + len(key) + len(value)
+        else:
+            grown_bytes = len(value) - len(old.value)
+        if grown_bytes > 0 and not self._has_room(grown_bytes):
             return Status.STORE_FULL, NO_REVISION, b""
         revision = self.revision = Revision(self.revision + 1)
-        self._set(key, old, value, revision)
-        return Status.OK, revision, b""
+        if old is None:
+            self._keys.add(key)
+            self._records[key] = Record(value, revision, revision)
+        else:
+            self._records[key] = Record(value, old.created, revision)
+        self._records_bytes += grown_bytes
+        self.history.add(revision, key, value)
+        return _OK, revision, b""
 
     def _delete(self, writes: Writes, position: int, _session: Session | None) -> Answer:
         key, expect = writes.keys[position], writes.expects[position]
@@ -261,7 +277,7 @@ class KvStore:
             created = revision if old is None else old.created
             self._records[key] = Record(value, created, revision)
         self._records_bytes += _grown_bytes(key, old, value)
-        self.history.add(Change(revision, key, value))
+        self.history.add(revision, key, value)
 
     # --- snapshots -----------------------------------------------------------------------------
 

@@ -42,7 +42,7 @@ def _change(revision: int, size: int = 0) -> Change:
 def test_history_is_bounded_in_number() -> None:
     history = History(events_max=10)
     for revision in range(1, 20_000):
-        history.add(_change(revision))
+        history.add(*_change(revision))
         assert len(history) <= 10
     assert history.floor == 19_989
     changes, reached = history.after(Revision(19_989), b"", 100)
@@ -55,22 +55,31 @@ def test_history_is_bounded_in_number() -> None:
 
 def test_history_is_bounded_in_bytes() -> None:
     history = History(bytes_max=1_000)
-    history.add(_change(1, 600))
-    history.add(_change(2, 600))
+    history.add(*_change(1, 600))
+    history.add(*_change(2, 600))
     assert history.floor == 1
-    history.add(_change(3, 2_000))
+    history.add(*_change(3, 2_000))
     assert history.floor == 3
     assert history.size_bytes == 0
+
+
+def test_some_room_is_made_at_once() -> None:
+    history = History(events_max=640)
+    for revision in range(1, 642):
+        history.add(*_change(revision))
+    assert (len(history), history.floor) == (630, 11)
+    history.add(*_change(642))
+    assert (len(history), history.floor) == (631, 11)
 
 
 def test_a_revision_is_never_divided() -> None:
     history = History(events_max=3)
     for key in (b"a", b"b", b"c"):
-        history.add(Change(Revision(1), key, b""))
+        history.add(Revision(1), key, b"")
     changes, reached = history.after(Revision(0), b"", 1)
     assert len(changes) == 3
     assert reached == 1
-    history.add(_change(2))
+    history.add(*_change(2))
     with pytest.raises(HistoryCompactedError):
         history.after(Revision(0), b"", 1)
     assert [change.revision for change in history.after(Revision(1), b"", 9)[0]] == [2]
@@ -79,5 +88,5 @@ def test_a_revision_is_never_divided() -> None:
 def test_a_watch_goes_on_past_changes_of_others() -> None:
     history = History()
     for revision in range(1, 10):
-        history.add(_change(revision))
+        history.add(*_change(revision))
     assert history.after(Revision(2), b"other", 3) == ([], 5)
