@@ -50,3 +50,8 @@ def test_the_mutants_of_a_row_are_those_of_the_table(number: int) -> None:
 def test_a_bug_without_a_mutant_says_why() -> None:
     silent = [number for number, row in rows().items() if not re.search(r"[`\w]", row[2])]
     assert silent == []
+
+
+def test_the_page_on_correctness_counts_the_mutants() -> None:
+    page = (ROOT / "docs" / "correctness.md").read_text()
+    assert f"{len(MUTANTS)} sabotages" in page
