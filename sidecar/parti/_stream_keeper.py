@@ -91,7 +91,7 @@ class StreamKeeper(ABC):
 
     async def _run(self) -> None:
         while True:
-            lost: PartiError = UnknownOutcome("the client was closed", Reason.CONNECTION_LOST)
+            lost: PartiError = UnknownOutcome("the client ended it", Reason.CONNECTION_LOST)
             try:
                 await self._sidecar.run_stream(self, self.kind)
             except PartiError as error:

@@ -14,7 +14,7 @@ from parti_proto import errors_pb2, peer_pb2
 from parti_shard.errors import Failure
 from parti_sidecar.status import failure_from
 
-HELLO, ACCEPTED, DATA, END, PING, PONG = range(1, 7)
+HELLO, ACCEPTED, DATA, END, PING, PONG, DONE = range(1, 8)
 LIMIT_S = 5.0
 
 

@@ -20,6 +20,7 @@ from tests.parti_sidecar.fake_host import ANY_PORTS, CLUSTER, FakeCluster, FakeH
 from tests.parti_sidecar.raw_streams import (
     ACCEPTED,
     DATA,
+    DONE,
     END,
     HELLO,
     PING,
@@ -104,6 +105,7 @@ async def test_a_wrong_handshake_is_refused_before_anything_is_used(
 MALFORMED_BEGINNINGS = {
     "data": frame(DATA),
     "accepted": frame(ACCEPTED),
+    "done": frame(DONE),
     "garbage in the hello": frame(HELLO, b"\xff\xff"),
     "no kind": hello(_handshake(), peer_pb2.STREAM_KIND_UNSPECIFIED),
     "a kind of tomorrow": frame(
@@ -220,9 +222,13 @@ async def test_frames_in_the_packet_of_the_hello_are_taken(
     await until(lambda: host.peer_frames, "the frame")
 
 
-async def test_a_second_hello_is_out_of_turn(stream: RawStream) -> None:
-    await stream.introduce(hello(_handshake(), FRAMES))
-    await stream.send(hello(_handshake(), FRAMES))
+@pytest.mark.parametrize("late", [hello(_handshake(), FRAMES), frame(DONE)], ids=["hello", "done"])
+@BOTH_KINDS
+async def test_a_second_hello_and_what_only_applications_say_are_out_of_turn(
+    stream: RawStream, kind: peer_pb2.StreamKind, late: bytes
+) -> None:
+    await stream.introduce(hello(_handshake(), kind))
+    await stream.send(late)
     failure = await stream.ends_with()
     assert failure.reason is Reason.MALFORMED_FRAME
     assert "out of turn" in failure.message

@@ -163,6 +163,98 @@ async def test_the_first_frame_of_a_turn_leaves_at_once_and_the_rest_share_one()
 
 
 @on_uvloop
+async def test_who_has_more_in_this_turn_gets_it_into_one_frame() -> None:
+    async with _raw() as (user, raw):
+        assert user.stream is not None
+        for number in range(10):
+            user.queue.append(b"%d" % number)
+            user.stream.wake_soon()
+        assert user.takes == 0
+        assert await raw.read() == (DATA, b"0123456789")
+        assert user.takes == 2, "one frame, and then nothing was left"
+
+
+@pytest.mark.parametrize("on", [asyncio.run, uvloop.run], ids=["asyncio", "uvloop"])
+def test_a_held_stream_takes_nothing_in_until_it_goes_on(
+    on: Callable[[Coroutine[Any, Any, None]], None],
+) -> None:
+    async def hold() -> None:
+        async with _raw() as (user, raw):
+            stream = user.stream
+            assert stream is not None
+
+            def take_in(body: bytes) -> None:
+                user.bodies.append(body)
+                stream.hold()
+
+            user.on_frame = take_in
+            sending = asyncio.create_task(raw.send(*[frame(DATA, bytes(100_000))] * 100))
+            await until(lambda: user.bodies, "the first frame")
+            for number in range(1, 101):
+                await asyncio.sleep(0)
+                await asyncio.sleep(0)
+                assert len(user.bodies) == number
+                stream.go_on()
+                stream.go_on()
+                await until(lambda: len(user.bodies) > number or number == 100)  # noqa: B023
+            await sending
+
+    on(hold())
+
+
+@on_uvloop
+async def test_who_is_not_listened_to_is_not_silent(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(frame_stream, "LOOK_EVERY_MS", 1)
+    monkeypatch.setattr(frame_stream, "PING_AFTER_MS", 5)
+    async with _raw(side=replace(TO_MEMBERS, answer_ms=5)) as (user, raw):
+        assert user.stream is not None
+        user.stream.hold()
+        await raw.send(frame(DATA, b"x"))
+        looks = 0
+        look = user.stream._look_for_silence
+
+        def count() -> None:
+            nonlocal looks
+            looks += 1
+            look()
+
+        monkeypatch.setattr(user.stream, "_look_for_silence", count)
+        await until(lambda: looks > 50, "the looks")
+        assert user.error is None
+        user.stream.go_on()
+        await until(lambda: user.bodies, "the frame")
+
+
+@on_uvloop
+async def test_a_held_stream_that_ends_hears_the_other_end() -> None:
+    async with _raw() as (user, raw):
+        assert user.stream is not None
+        user.stream.hold()
+        user.stream.end(PartiError(Failure(Reason.CONFLICT)))
+        assert (await raw.read())[0] == END
+        await raw.send(frame(DATA, b"late"))
+        raw.stop_sending()
+        begun = asyncio.get_running_loop().time()
+        await user.stream.closed
+        assert asyncio.get_running_loop().time() - begun < frame_stream.LINGER_MS / 2_000
+        assert not user.bodies
+
+
+@on_uvloop
+async def test_a_stream_that_finishes_lets_its_words_arrive_in_spite_of_unread_bytes() -> None:
+    async with _raw() as (user, raw):
+        assert user.stream is not None
+        user.send(b"last")
+        user.stream.finish()
+        user.stream.finish()
+        assert user.stream.ended_silently
+        await raw.send(frame(DATA, bytes(1 << 20)))
+        assert await raw.read() == (DATA, b"last")
+        with pytest.raises(EOFError):
+            await raw.read()
+
+
+@on_uvloop
 async def test_an_idle_stream_takes_nothing_by_itself() -> None:
     async with _raw() as (user, raw):
         user.send(b"x")
