@@ -6,12 +6,14 @@ from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cache, partial
+from itertools import count
 from random import Random
 from typing import TYPE_CHECKING
 
 from parti_proto import app_pb2, errors_pb2
 from parti_shard.errors import Reason
+from parti_shard.keys import partition_of
 from parti_sidecar.status import failure_from
 from tests.sim.actors import Actor
 from tests.sim.network import End
@@ -23,6 +25,8 @@ if TYPE_CHECKING:
 
 AGAIN_US = 100 * MS  # a lost stream is opened again after about so long
 EXECUTED_NO = 0
+BY_KEY = 0.2  # of the messages; they have headers, too
+NO_PARTITION = 0xFFFFFFFF
 
 Row = tuple[int, int]  # partition, epoch
 
@@ -152,7 +156,11 @@ class Worker(Application):
 
     def _deliver(self, deliver: app_pb2.Deliver) -> None:
         rows = zip(deliver.id, deliver.partition, deliver.epoch, deliver.payload, strict=True)
-        for item_id, partition, number, uid in rows:
+        headers = dict(zip(deliver.headers_at, deliver.headers, strict=True))
+        for position, (item_id, partition, number, uid) in enumerate(rows):
+            key = deliver.key[position] if deliver.key else b""
+            assert not key or partition_of(key, self.world.plan.partitions) == partition, key
+            assert headers.get(position, b"") == (uid if key else b""), f"headers of {uid!r}"
             epoch = self._epochs.get((partition, number))
             if epoch is None or epoch.revoked or epoch.cut:
                 self._refuse(item_id, Reason.STALE_EPOCH)
@@ -219,6 +227,13 @@ class Worker(Application):
             self.end.send(frame.SerializeToString())
 
 
+@cache
+def key_of(partition: int, partitions: int) -> bytes:
+    """A key of this partition."""
+    keys = (b"%d" % number for number in count())
+    return next(key for key in keys if partition_of(key, partitions) == partition)
+
+
 class Client(Application):
     """Sends to all partitions through its sidecar, and notes what it is told."""
 
@@ -249,8 +264,8 @@ class Client(Application):
     def _work(self) -> None:
         plan = self.world.plan
         if self.world.load_on:
-            count = self.rng.choice((1, 1, 2, 6))
-            partitions = [self.rng.randrange(plan.partitions) for _ in range(count)]
+            messages = self.rng.choice((1, 1, 2, 6))
+            partitions = [self.rng.randrange(plan.partitions) for _ in range(messages)]
             self.send(partitions, self.rng.choice(plan.timeouts_ms), idempotent_share=0.3)
         self.after(self.rng.randint(*plan.send_every_us), self._work)
 
@@ -274,8 +289,13 @@ class Client(Application):
             self.world.message_checks.send(uid, target, idempotent=idempotent)
             self._waiting[self._last_id] = uid, done[position] if done else None
             frame.id.append(self._last_id)
-            frame.partition.append(target)
+            by_key = self.rng.random() < BY_KEY
+            frame.partition.append(NO_PARTITION if by_key else target)
+            frame.key.append(key_of(target, self.world.plan.partitions) if by_key else b"")
             frame.payload.append(uid)
+            if by_key:
+                frame.headers_at.append(position)
+                frame.headers.append(uid)
             frame.timeout_ms.append(timeout_ms)
             if idempotent:
                 frame.idempotent_at.append(position)

@@ -4,6 +4,9 @@ A member has authority over a partition while its gate would admit a message by 
 its worker may still be handed one. No two members have it at one moment, a frozen one included:
 it would admit as soon as it ran. Nothing gains authority but by applying an entry, by a lease or by
 a session, so it is looked at after every turn in which one of these changed.
+
+In mode available a member goes on for a configured time after its lease, in which the next owner
+may begin: then the rule holds for those whose lease is live, and overtime has its bound.
 """
 
 from __future__ import annotations
@@ -25,7 +28,8 @@ _MAY_ADMIT = frozenset({Stage.GRANTED, Stage.ASSIGNED, Stage.STARTED})
 class OwnershipChecks:
     """All processes of one run. `live` are those that exist, frozen ones included."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, overtime_allowed: bool) -> None:
+        self._overtime_allowed = overtime_allowed
         self.live: dict[Process, Member] = {}
         self._epochs: list[Epoch] = []
         self._sessions: dict[SessionId, MemberId] = {}
@@ -49,9 +53,16 @@ class OwnershipChecks:
                 (process.name, epoch)
                 for process, member in self.live.items()
                 if partition < member.table.partitions
+                and not (self._overtime_allowed and self._in_overtime(process, member))
                 and (epoch := self.authority(process, member, partition)) is not None
             ]
             assert len(holders) <= 1, f"partition {partition} has two owners: {holders}"
+
+    def _in_overtime(self, process: Process, member: Member) -> bool:
+        now_ms, gate = process.now_ms(), member.router._gate
+        over = now_ms >= gate.overtime_from_ms
+        assert over or member.lease_remaining_ms(now_ms), f"{process.name} has no lease"
+        return over
 
     def turn_ended(self, process: Process, member: Member, changed: Iterable[PartitionId]) -> None:
         """Look at everything that this member may have gained."""
@@ -88,6 +99,8 @@ class OwnershipChecks:
         an epoch belongs to one worker for ever.
         """
         name = f"{process.name} worker {worker}"
+        if self._overtime_allowed and self._in_overtime(process, self.live[process]):
+            return  # only the epoch tells the message from one of the next owner
         newest, by = self._admitted.get(partition, (0, ""))
         assert epoch >= newest, (
             f"partition {partition}: {name} admits under epoch {epoch},"

@@ -47,10 +47,14 @@ OPERATIONS: Final = (
     "policy",
     "transfer",
     "join",
+    "remove",
+    "describe",
     "graceful restart",
+    "prepared restart",
     "full restart",
 )
 DISTURBING: Final = (*FAULTS, "full restart")
+AVAILABLE_SHARE: Final = 0.1  # of the seeds run in mode available, which gives up G1 for a time
 QUIET_SHARE: Final = 0.08  # of the seeds: operations only, and then nothing may fail
 # Most seeds are short, for many short ones meet more than few long ones; some things take long.
 TROUBLE_FOR_US: Final = (1 * S, 2 * S, 2 * S, 3 * S, 3 * S, 5 * S, 8 * S, 15 * S)
@@ -77,6 +81,7 @@ class Plan:
     timeouts_ms: tuple[int, ...]
     clock_error_ppm: int = RATE_ERROR_PPM
     workers_check_lease: bool = False
+    available_for_ms: int = 0  # 0: mode strict
     store_users: int = 0  # so many of the first machines have one
     store_every_us: tuple[int, int] = (20 * MS, 300 * MS)
 
@@ -108,6 +113,7 @@ def make_plan(seed: int) -> Plan:
         send_every_us=rng.choice(((10 * MS, 150 * MS), (50 * MS, 500 * MS))),
         timeouts_ms=rng.choice(((5_000,), (300, 2_000), (30, 300, 5_000, 20_000))),
         workers_check_lease=rng.random() < 0.5,
+        available_for_ms=1_500 if rng.random() < AVAILABLE_SHARE else 0,
         store_users=rng.choice((0, 0, 0, 2, 3)),
     )
 

@@ -59,7 +59,7 @@ class Process(Actor):
         self.loop = ActorLoop(self)
         self.meter = RpcMeter()
         self.writer: SimWriter | None = None
-        self.stopping = False
+        self.stopping = self.stopping_soon = False
         storage = MemoryStorage(machine.disk, machine.new_member_id())
         self.driver = SimDriver(self, storage, storage.load())
         self.me: MemberId = self.driver.me
@@ -112,7 +112,7 @@ class Process(Actor):
                     self.machine.crash(power=True)
                 then()
 
-        self.stopping = True
+        self.stopping = self.stopping_soon = True
         draining = self.spawn(self.driver.drain())
         draining.add_done_callback(lambda _: self.after(10 * MS, finish))
         self.after(DRAIN_US, finish)

@@ -7,7 +7,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Final
 
-from parti_shard.commands import Command, Intent, Pin, SetIntent, SetPolicy
+from parti_shard.commands import Command, DescribeMember, Intent, Pin, SetIntent, SetPolicy
 from parti_shard.errors import Failure
 from parti_shard.ids import NO_MEMBER, MemberId, PartitionId
 from parti_sidecar.storage.base import DiskFull, WriteFailed
@@ -16,11 +16,13 @@ from tests.sim.actors import Actor
 from tests.sim.applications import Manners
 from tests.sim.machine import Machine
 from tests.sim.plan import draw_policy
+from tests.sim.process import Process
 from tests.sim.timeline import MS, S
 from tests.sim.world import World
 
 SHORT_US: Final = (10 * MS, 800 * MS)
 RESTARTS_MS: Final = 10_000  # longer than any restart and cut
+MEMBERS_MIN: Final = 3  # so many stay
 VOTERS_MIN: Final = 3  # of whom one may lose its disk
 LONG_US: Final = (1 * S, 8 * S)
 
@@ -341,12 +343,45 @@ class Troubles:
         self.world.add_machine()
         return True
 
-    def graceful_restart(self) -> bool:
-        """One at a time, as an upgrade does it."""
-        if any(not m.is_up or (m.process and m.process.stopping) for m in self.world.machines):
+    def remove(self) -> bool:
+        """For good. Enough others stay, all of them up, so that nobody is missed meanwhile."""
+        table = self.world.raft_checks.canon.table
+        staying = [m for m, record in table.members.items() if record.intent is not Intent.REMOVE]
+        up = {process.me for process in self.world.processes() if process.member is not None}
+        if len(staying) <= MEMBERS_MIN or not set(table.members) <= up:
             return False
+        return self._propose(SetIntent(self.rng.choice(staying), Intent.REMOVE))
+
+    def describe(self) -> bool:
+        """An operator knows a member's zone or size better."""
+        member, zone = self.rng.choice(self.world.member_ids()), self.rng.choice(("", "a", "b"))
+        return self._propose(DescribeMember(member, zone, self.rng.choice((0, 50, 100, 300))))
+
+    def prepared_restart(self) -> bool:
+        """Everything is handed over first; it goes on as an origin for a while, then ends."""
         machine = self._machine()
-        if machine is None or machine.process is None or machine.process.paused:
+        if machine is None or machine.process is None or not self._may_leave(machine.process):
+            return False
+        process = machine.process
+        process.stopping_soon = True
+        process.spawn(process.driver.prepare_to_stop())
+
+        def end() -> None:
+            if process.alive and not process.paused:
+                process.stop_gracefully(lambda: self.world.revive(machine))
+
+        self._later((1 * S, 4 * S), end)
+        return True
+
+    def _may_leave(self, process: Process) -> bool:
+        """One at a time, as an upgrade does it."""
+        every = [machine.process for machine in self.world.machines if not machine.gone]
+        here = all(p is not None and p.alive and not p.stopping_soon for p in every)
+        return here and not process.paused
+
+    def graceful_restart(self) -> bool:
+        machine = self._machine()
+        if machine is None or machine.process is None or not self._may_leave(machine.process):
             return False
         machine.process.stop_gracefully(lambda: self.world.revive(machine))
         return True

@@ -60,7 +60,7 @@ class World:
         self.healthy = False  # nothing breaks any more
         self.workers_check_lease = plan.workers_check_lease
         self.message_checks = MessageChecks()
-        self.ownership_checks = OwnershipChecks()
+        self.ownership_checks = OwnershipChecks(overtime_allowed=plan.available_for_ms > 0)
         self.store_checks = StoreChecks()
         self.machines: list[Machine] = []
         self._workers = 0
@@ -145,6 +145,7 @@ class World:
             profile=Profile(machine.name, address, machine.zone),
             router=plan.router,
             replica=plan.replica,
+            available_for_ms=plan.available_for_ms,
         )
 
     # -- looking around
