@@ -7,10 +7,14 @@ from typing import Final
 from tests.mutants.mutant import Mutant
 
 _CORRUPTION: Final = "tests/parti_sidecar/storage/test_corruption.py::test_"
+_DISK_GUARDS: Final = "tests/parti_sidecar/storage/test_guards.py::test_"
+_SQLITE: Final = "tests/parti_sidecar/storage/test_sqlite.py::test_"
 _STEPS: Final = "tests/parti_sidecar/storage/test_steps.py::test_"
 _WRITER: Final = "tests/parti_sidecar/storage/test_writer.py::test_"
 _ADDRESS_BOOK: Final = "tests/parti_sidecar/test_address_book.py::test_"
 _BEGINNINGS: Final = "tests/parti_sidecar/test_beginnings.py::test_"
+_DRIVER: Final = "tests/parti_sidecar/test_driver.py::test_"
+_NEW_QUORUM: Final = "tests/parti_sidecar/test_new_quorum.py::test_"
 _SNAPSHOT_TRANSFER: Final = "tests/parti_sidecar/test_snapshot_transfer.py::test_"
 
 DISKS: Final = (
@@ -143,5 +147,64 @@ DISKS: Final = (
         "if stored.snapshot is None and stored.hard_state != HardState():",
         (_BEGINNINGS + "the_table_of_a_founding_is_enough_to_join_no_other",),
         bugs=(50,),
+    ),
+    Mutant(
+        "name-as-identity",
+        "whoever is spoken to under the id of another member answers",
+        "parti_sidecar/handshakes.py",
+        "judge",
+        "if said.to_member != local.me:",
+        "if not said.to_member:",
+        (_DRIVER + "handshakes_are_judged",),
+        bugs=(49, 51),
+    ),
+    Mutant(
+        "other-cluster-heard",
+        "a member of another cluster is listened to",
+        "parti_sidecar/handshakes.py",
+        "judge",
+        "if said.cluster_id != local.cluster_id:",
+        "if not said.cluster_id:",
+        (_DRIVER + "handshakes_are_judged",),
+        bugs=(50,),
+    ),
+    Mutant(
+        "left-behind-heard",
+        "a member that was left behind by a new quorum is listened to",
+        "parti_sidecar/handshakes.py",
+        "judge",
+        "if said.incarnation != local.incarnation:",
+        "if said.incarnation > local.incarnation:",
+        (_NEW_QUORUM + "members_of_different_incarnations_do_not_speak",),
+    ),
+    Mutant(
+        "database-without-sync",
+        "a step is told as durable before the disk has it",
+        "parti_sidecar/storage/database.py",
+        "",
+        '("synchronous", "FULL", 2),',
+        '("synchronous", "NORMAL", 1),',
+        (_SQLITE + "the_settings_are_the_measured_ones",),
+        bugs=(3, 36),
+    ),
+    Mutant(
+        "snapshot-without-sync",
+        "a snapshot gets its name before its contents are on disk",
+        "parti_sidecar/storage/files.py",
+        "write_synced",
+        "os.fdatasync(descriptor)",
+        "os.fstat(descriptor)",
+        (_DISK_GUARDS + "contents_are_synced_before_the_name_and_the_name_before_the_record",),
+        bugs=(37,),
+    ),
+    Mutant(
+        "rename-without-folder-sync",
+        "a snapshot is recorded before its name is on disk",
+        "parti_sidecar/storage/snapshots.py",
+        "SnapshotFiles.save",
+        "sync_dir(self._data_dir)",
+        "self._data_dir.stat()",
+        (_DISK_GUARDS + "contents_are_synced_before_the_name_and_the_name_before_the_record",),
+        bugs=(37,),
     ),
 )
