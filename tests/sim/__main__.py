@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator
 from multiprocessing import Pool
 from pathlib import Path
 
+from tests.sim.reached import Cells, matrices
 from tests.sim.run import Result, run_seed
 
 CORPUS = Path(__file__).with_name("corpus.txt")
@@ -47,10 +48,12 @@ def run_many(seeds: list[int], jobs: int) -> int:
     """Say how many failed."""
     begun = time.perf_counter()
     counts: Counter[str] = Counter()
+    cells: Cells = Counter()
     failed: list[tuple[int, str]] = []
     virtual_us = events = 0
     for result in _results(seeds, jobs):
         counts.update(result.counts)
+        cells.update(result.cells)
         virtual_us += result.virtual_us
         events += result.events
         if result.error:
@@ -60,6 +63,7 @@ def run_many(seeds: list[int], jobs: int) -> int:
     for name, count in sorted(counts.items()):
         if count:
             print(f"{count:10} {name}")
+    print(matrices(cells), end="\n\n")
     print(
         f"{len(seeds)} seeds, {virtual_us / 1e6:.0f} s of virtual time, {events} events"
         f" in {seconds:.1f} s: {60 * len(seeds) / seconds:.0f} seeds/min, {len(failed)} failed"

@@ -21,6 +21,7 @@ from parti_shard.table import Phase
 from parti_sidecar import joining, leader_calls, snapshot_transfer, transport
 from tests.sim.coverage import gather
 from tests.sim.plan import Plan, make_plan
+from tests.sim.reached import Cells, recording
 from tests.sim.rpc import open_sim_channel
 from tests.sim.timeline import MS, S
 from tests.sim.troubles import Troubles
@@ -47,6 +48,7 @@ class Result:
     error: str = ""
     story: list[str] = field(default_factory=list)
     counts: Counter[str] = field(default_factory=Counter)
+    cells: Cells = field(default_factory=Counter)
     virtual_us: int = 0
     healed_us: int = 0
     events: int = 0
@@ -62,8 +64,10 @@ def run_plan(plan: Plan) -> Result:
     gc.freeze()  # what is there already need not be searched for cycles at the end
     gc.disable()  # there are few before the run is over, and looking for them takes a tenth of it
     try:
-        with _dialling_simulated(), _seeded(plan.seed), _silent():
-            return _run_plan(plan)
+        result = Result(plan.seed)
+        with _dialling_simulated(), _seeded(plan.seed), _silent(), recording(result.cells):
+            _run_plan(plan, result)
+        return result
     finally:
         gc.enable()
         gc.collect()
@@ -107,8 +111,7 @@ def _silent() -> Iterator[None]:
         logging.disable(before)
 
 
-def _run_plan(plan: Plan) -> Result:
-    result = Result(plan.seed)
+def _run_plan(plan: Plan, result: Result) -> None:
     begun = time.perf_counter()
     world: World | None = None
     try:
@@ -123,7 +126,6 @@ def _run_plan(plan: Plan) -> Result:
         result.counts = gather(world)
         result.virtual_us, result.events = world.timeline.now_us, world.timeline.events
     result.seconds = time.perf_counter() - begun
-    return result
 
 
 def _stories(world: World) -> Iterable[str]:

@@ -42,7 +42,7 @@ CLUSTER: Final = "sim"
 ZONES: Final = ("a", "b", "c")
 STORY_LINES_MAX: Final = 2_000
 RESTART_US: Final = (20 * MS, 3_000 * MS)
-CHECK_EVERY_TURNS: Final = 25  # of one process: the members' own invariants
+CHECK_EVERY_TURNS: Final = 8  # of one process: the members' own invariants
 
 
 class World:
