@@ -67,7 +67,8 @@ def test_entries_of_an_earlier_run_answer_no_request_of_this_one() -> None:
         answers(world, B, number)
     world.lose = lambda _from, _to, frame: isinstance(frame, KvPropose)
     world.restart(B)
-    write(world, B, "new", put(b"k", b"new"))
+    for number in range(3):
+        write(world, B, f"new {number}", put(b"k", b"new"))
     world.wait(lambda: value(world, B, b"k") == b"2")
     world.run(100)
-    assert outcome(world, B, "new") is None
+    assert [outcome(world, B, f"new {number}") for number in range(3)] == [None] * 3
