@@ -15,7 +15,8 @@ from parti_kv.values import NO_REVISION, Change, Revision
 
 _revision_of = itemgetter(0)
 _ROOM_PARTS = 64  # one of so many parts of a limit is made free when it is reached
-_TIDY_AT = 4_096  # dropped changes that stay in the list at most, or half of it
+_TIDY_AT = 4_096  # so many places of dropped changes stay in the list at most, or half of it
+_DROPPED = (NO_REVISION, b"", None)  # holds no value alive
 
 
 class History:
@@ -82,10 +83,11 @@ class History:
         bytes_max = self.bytes_max - self.bytes_max // _ROOM_PARTS
         at, size_bytes = self._dropped, self.size_bytes
         while at < len(changes) and (size_bytes > bytes_max or len(changes) - at > events_max):
-            _, key, value = changes[at]
+            revision, key, value = changes[at]
             size_bytes -= RECORD_OVERHEAD_BYTES + len(key) + (len(value) if value else 0)
+            self.floor = revision
+            changes[at] = _DROPPED
             at += 1
-        self.floor = changes[at - 1][0]
         self.size_bytes = size_bytes
         self._dropped = at
         if at > max(_TIDY_AT, len(self)):

@@ -63,6 +63,13 @@ def test_history_is_bounded_in_bytes() -> None:
     assert history.size_bytes == 0
 
 
+def test_what_was_dropped_is_let_go_of() -> None:
+    history = History(bytes_max=10_000)
+    for revision in range(1, 1_000):
+        history.add(*_change(revision, 1_000))
+    assert sum(len(value or b"") for _, _, value in history._changes) <= 10_000
+
+
 def test_some_room_is_made_at_once() -> None:
     history = History(events_max=640)
     for revision in range(1, 642):
