@@ -44,6 +44,7 @@ from parti_raft.replica_values import (
     Tag,
     Turn,
 )
+from parti_raft.sizes import NO_LIMIT
 from parti_raft.types import (
     APPEND_THREAD,
     APPLY_THREAD,
@@ -446,9 +447,19 @@ class Replica:
             return None
         snapshot, compacts = taken
         if compacts:
-            keep_from = max(0, snapshot.index - self.limits.keep_entries)
-            self._submit(PersistJob(snapshot=snapshot, compact_to=LogIndex(keep_from)))
+            compact_to = self._compact_to(snapshot.index)
+            self._submit(PersistJob(snapshot=snapshot, compact_to=compact_to))
         return snapshot
+
+    def _compact_to(self, index: LogIndex) -> LogIndex:
+        """Some entries stay behind a snapshot, bounded in number and, in memory, in bytes."""
+        first = LogIndex(max(self._log.first_index(), index + 1 - self.limits.keep_entries))
+        room = self.limits.keep_bytes
+        for entry in reversed(self._log.entries(first, index + 1, NO_LIMIT)):
+            room -= len(entry.data)
+            if room < 0:
+                return entry.index
+        return LogIndex(first - 1)
 
     def _snapshot_for_member(self) -> Snapshot:
         """For a member that lags behind the log. Raises SnapshotUnavailableError: ask again."""

@@ -68,7 +68,8 @@ class ReplicaLimits:
     snapshot_every_bytes: int = 16 << 20
     snapshot_chunks_per_slice: int = 8  # made at a tick: a few ms at most
     snapshot_offered_ticks: int = 40  # how long one is kept for members that lag
-    keep_entries: int = 2_000  # stay behind a snapshot for members that lag a little
+    keep_entries: int = 2_000  # stay behind a snapshot for members that lag a little,
+    keep_bytes: int = 16 << 20  # if they are not larger together
 
 
 @dataclass(slots=True, eq=False)

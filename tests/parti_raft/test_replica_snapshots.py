@@ -60,6 +60,19 @@ def test_the_log_is_compacted_behind_the_frozen_state_not_the_present_one() -> N
     assert group.disks[A].state.entries[-1].index == frozen_at + 10
 
 
+def test_what_stays_behind_a_snapshot_is_bounded_in_bytes() -> None:
+    limits = ReplicaLimits(snapshot_every_entries=20, keep_entries=15, keep_bytes=500)
+    group = Group(A, B, C, limits=limits)
+    group.elect(A)
+    for _ in range(30):
+        propose(group, A, "x" * 90)
+    group.tick(A, 10)
+    state = group.disks[A].state
+    behind = [e for e in state.entries if e.index <= state.snapshot.index]
+    assert state.snapshot.index > 1
+    assert 400 < sum(len(entry.data) for entry in behind) <= 500
+
+
 def test_a_small_state_is_done_at_once() -> None:
     group = Group(A, B, C, limits=ReplicaLimits(snapshot_every_entries=5, keep_entries=0))
     group.elect(A)
