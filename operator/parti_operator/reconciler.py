@@ -15,7 +15,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from parti_operator.act import ActionFailedError, Actor
@@ -27,6 +27,7 @@ from parti_operator.metrics import ClusterReading, Metrics
 from parti_operator.names import ConditionType, EventReason
 from parti_operator.observe import Look, Observer
 from parti_operator.observed import Observed
+from parti_operator.plan.refused_action import with_refused_action
 from parti_operator.plan.values import Occurrence, Plan
 from parti_operator.queue import RequeueMs
 from parti_operator.spec import InvalidSpecError
@@ -131,17 +132,22 @@ class Reconciler:
             await self._actor.carry_out(look, plan.actions)
         except ActionFailedError as error:
             failure = error
+        if failure is not None and failure.needs_people:
+            plan = self._tell_refusal(look.resource, plan, str(failure))
         await self._write_status(key, look.resource, plan.status)
         await self._recorder.record(look.resource, plan.events)
         if failure is None:
             self._metrics.clusters[key] = _reading(look.resource, plan.status, self._wall_ms())
             return self._next_look_ms(key, plan)
-        if failure.needs_people:
-            told = Occurrence(EventReason.ACTION_FAILED, str(failure), warning=True)
-            await self._recorder.record(look.resource, [told])
         if failure.retry_after_ms:
             return failure.retry_after_ms
         raise failure
+
+    def _tell_refusal(self, resource: Object, plan: Plan, text: str) -> Plan:
+        before = resource.get("status") or {}
+        status = with_refused_action(plan.status, before, text, self._wall_ms())
+        told = Occurrence(EventReason.ACTION_FAILED, text, warning=True)
+        return replace(plan, status=status, events=(*plan.events, told))
 
     async def _tell_invalid(self, key: ClusterKey, error: InvalidSpecError) -> RequeueMs:
         resource = await self._observer.read_resource(key)

@@ -14,6 +14,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import pytest
 
@@ -188,6 +189,22 @@ def _versions(namespace: Kubectl) -> dict[str, str]:
     }
 
 
+def test_a_template_that_is_not_valid_is_told_in_the_api_servers_words(
+    cluster: Cluster, namespace: Kubectl
+) -> None:
+    mounts = [{"name": "nowhere", "mountPath": "/data"}]
+    app = {"name": "app", "image": "localhost/nothing:none", "volumeMounts": mounts}
+    with _operator(cluster, namespace):
+        namespace.apply(particluster(namespace, template={"spec": {"containers": [app]}}))
+
+        wait_for(
+            lambda: _degraded(namespace).get("reason") == "ActionFailed", READY_S, "the refusal"
+        )
+        message = _degraded(namespace)["message"]
+        assert "volumeMounts" in message
+        assert "nowhere" in message
+
+
 def test_an_object_of_somebody_else_is_left_alone(cluster: Cluster, namespace: Kubectl) -> None:
     foreign = config_map(namespace, mine="yes")
     foreign["metadata"] |= {"name": "orders-sidecar", "labels": {}}
@@ -195,13 +212,17 @@ def test_an_object_of_somebody_else_is_left_alone(cluster: Cluster, namespace: K
     with _operator(cluster, namespace):
         namespace.apply(particluster(namespace))
 
-        def is_told() -> bool:
-            found = namespace.json(names.PLURAL, "orders").get("status") or {}
-            conditions = {c["type"]: c for c in found.get("conditions", [])}
-            return bool(conditions.get("Degraded", {}).get("reason") == "NameConflict")
-
-        wait_for(is_told, READY_S, "the conflict to be told")
+        wait_for(
+            lambda: _degraded(namespace).get("reason") == "NameConflict", READY_S, "the conflict"
+        )
         assert namespace.json("configmap", "orders-sidecar")["data"] == {"mine": "yes"}
+
+
+def _degraded(namespace: Kubectl) -> dict[str, Any]:
+    """The condition, once there is one."""
+    status = namespace.json(names.PLURAL, "orders").get("status") or {}
+    found = [row for row in status.get("conditions", ()) if row["type"] == "Degraded"]
+    return found[0] if found else {}
 
 
 def test_it_leaves_as_asked_and_the_next_one_follows_at_once(

@@ -224,6 +224,30 @@ def test_what_others_add_to_a_child_is_taken_away_within_five_seconds_and_once()
     _play(rig, script)
 
 
+def test_a_template_that_the_api_server_refuses_degrades_until_it_is_corrected() -> None:
+    rig = Rig()
+
+    def degraded() -> tuple[str, str]:
+        rows = rig.status().get("conditions") or ()
+        return next(((r["status"], r["reason"]) for r in rows if r["type"] == "Degraded"), ("", ""))
+
+    async def script(_: OperatorRun) -> None:
+        rig.create()
+        await rig.until(lambda: rig.is_settled(3), "ready")
+        rig.kube.fail("apply", "statefulsets", 422, times=1_000)
+        rig.change(template={"spec": {"containers": [{"name": "app", "image": "app:2"}]}})
+        await rig.until(lambda: degraded() == ("True", "ActionFailed"), "told", within_s=10)
+        writes = rig.kube.calls["merge", "particlusters"]
+        await asyncio.sleep(300)
+        assert rig.kube.calls["merge", "particlusters"] == writes, "it is told once"
+        rig.kube.rules.clear()
+        rig.change(template={"spec": {"containers": [{"name": "app", "image": "app:3"}]}})
+        await rig.until(lambda: rig.is_settled(3), "ready again")
+        assert degraded() == ("False", "AsExpected")
+
+    _play(rig, script)
+
+
 def test_an_object_of_somebody_else_is_never_taken_over() -> None:
     rig = Rig()
     foreign = {
