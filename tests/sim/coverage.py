@@ -47,6 +47,7 @@ def of_member(member: Member) -> Counter[str]:
         "worker_frames_stale",
         "handovers_cut_off",
         "abandoned",
+        "admitted_overtime",
     ):
         counts[f"router {name}"] += getattr(stats, name)
     for label, values in (

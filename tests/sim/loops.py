@@ -28,6 +28,7 @@ class ActorLoop:
         self._timeline = actor.world.timeline
         self._random = actor.rng.random
         self._ready: list[Callable[[], object]] = []
+        self._has_tasks = False  # who asks which loop runs
 
     # -- what the engine uses
 
@@ -35,8 +36,11 @@ class ActorLoop:
         self, callback: Callable[..., object], *args: Any, context: Context | None = None
     ) -> None:
         step = partial(callback, *args) if args else callback
+        if context is not None:
+            step = partial(context.run, step)
+            self._has_tasks = True
         ready = self._ready
-        ready.append(step if context is None else partial(context.run, step))
+        ready.append(step)
         if len(ready) == 1:
             self._timeline.after(self.round_us(), self._due)
 
@@ -66,13 +70,16 @@ class ActorLoop:
 
     def _round(self) -> None:
         ready, self._ready = self._ready, []
-        asyncio._set_running_loop(cast("asyncio.AbstractEventLoop", self))
+        tasks, self._has_tasks = self._has_tasks, False
+        if tasks:
+            asyncio._set_running_loop(cast("asyncio.AbstractEventLoop", self))
         try:
             for callback in ready:
                 if self.actor.alive:
                     callback()
         finally:
-            asyncio._set_running_loop(None)
+            if tasks:
+                asyncio._set_running_loop(None)
 
     # -- what tasks and futures use
 

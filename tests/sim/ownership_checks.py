@@ -53,13 +53,17 @@ class OwnershipChecks:
                 (process.name, epoch)
                 for process, member in self.live.items()
                 if partition < member.table.partitions
-                and not (self._overtime_allowed and self._in_overtime(process, member))
+                and not self.in_overtime(process)
                 and (epoch := self.authority(process, member, partition)) is not None
             ]
             assert len(holders) <= 1, f"partition {partition} has two owners: {holders}"
 
-    def _in_overtime(self, process: Process, member: Member) -> bool:
-        now_ms, gate = process.now_ms(), member.router._gate
+    def in_overtime(self, process: Process) -> bool:
+        """Whether it admits although its lease is over; in mode strict nobody does."""
+        if not self._overtime_allowed:
+            return False
+        member, now_ms = self.live[process], process.now_ms()
+        gate = member.router._gate
         over = now_ms >= gate.overtime_from_ms
         assert over or member.lease_remaining_ms(now_ms), f"{process.name} has no lease"
         return over
@@ -99,7 +103,7 @@ class OwnershipChecks:
         an epoch belongs to one worker for ever.
         """
         name = f"{process.name} worker {worker}"
-        if self._overtime_allowed and self._in_overtime(process, self.live[process]):
+        if self.in_overtime(process):
             return  # only the epoch tells the message from one of the next owner
         newest, by = self._admitted.get(partition, (0, ""))
         assert epoch >= newest, (

@@ -217,12 +217,14 @@ class Process(Actor):
 
     # -- operations at the leader
 
-    def propose(self, command: Command, done: Callable[[object], None]) -> None:
+    def propose(
+        self, command: Command, done: Callable[[object], None], *, planned_at: int = 0
+    ) -> None:
         """Have the table changed; `done` is told the value, or the failure."""
 
         async def propose() -> None:
             try:
-                done(await self.driver.propose(command))
+                done(await self.driver.propose(command, expected_config_index=planned_at))
             except PartiError as error:
                 done(error.failure)
 

@@ -13,8 +13,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
+from parti_kv.sessions import Sessions
 from parti_raft.replica import Replica
 from parti_raft.replica_values import PersistJob
+from parti_raft.types import LogIndex
 from parti_shard import dispatch, lease, table
 from parti_shard.commands import Grant, Outcome
 from parti_shard.coordinator import Coordinator
@@ -23,6 +25,7 @@ from parti_shard.errors import Executed, Failure
 from parti_shard.gate import Gate
 from parti_shard.holdings import Holding, Stage
 from parti_shard.ids import MemberId, PartitionId, SessionId
+from parti_shard.kv_access import KvAccess, KvReadTag
 from parti_shard.lanes import Lane
 from parti_shard.leadership import Leadership, OwnTag
 from parti_shard.lease import LeaseKeeper
@@ -47,6 +50,7 @@ class Sabotage:
     patches: tuple[tuple[Any, str, Callable[[Any], Any]], ...]
     troubles: tuple[str, ...]
     clock_error_ppm: int | None = None
+    store_users: int = 0
 
     def plan(self, seed: int) -> Plan:
         plan = replace(
@@ -54,6 +58,8 @@ class Sabotage:
             troubles=self.troubles,
             trouble_every_us=(100 * MS, 1 * S),
             trouble_for_us=15 * S,
+            available_for_ms=0,
+            store_users=self.store_users,
         )
         if self.clock_error_ppm is not None:
             plan = replace(plan, clock_error_ppm=self.clock_error_ppm)
@@ -185,6 +191,28 @@ def _told_no(original: Any) -> Any:
     return replace(original, executed=Executed.NO)
 
 
+# -- the store
+
+
+def _read_at_once(_original: Callable[..., None]) -> Callable[..., None]:
+    """A read looks at what is known here, without asking for a read index."""
+
+    def ask_read(self: KvAccess, number: int, read: Any) -> None:
+        read.asked = True
+        self.read_confirmed(KvReadTag(number), LogIndex(0))
+
+    return ask_read
+
+
+def _never_remembered(_original: Callable[..., None]) -> Callable[..., None]:
+    """A session does not keep the answers to its writes."""
+
+    def remember(_self: Sessions, _session: object, _seq: int, _answer: object) -> None:
+        """Forget it."""
+
+    return remember
+
+
 # -- consensus
 
 
@@ -237,6 +265,12 @@ SABOTAGES: Final[dict[str, Sabotage]] = {
     ),
     "refused proposals repeated at once": Sabotage(
         ((Leadership, "not_applied", _restless),), ("transfer", "pin", "worker replaced")
+    ),
+    "reads without a read round": Sabotage(
+        ((KvAccess, "_ask_read", _read_at_once),), ("slow path", "split"), store_users=3
+    ),
+    "a retried write counts twice": Sabotage(
+        ((Sessions, "remember", _never_remembered),), ("reset streams", "kill"), store_users=3
     ),
     "answers before the write": Sabotage(((Replica, "_submit", _answered_early),), ("power cut",)),
 }

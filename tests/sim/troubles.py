@@ -311,7 +311,9 @@ class Troubles:
         leader = self.world.leader()
         if leader is None:
             return False
-        leader.propose(command, _note_outcome(self.world))
+        newest = self.world.raft_checks.canon.table.config_index
+        planned_at = self.rng.choice((0, 0, newest, max(1, newest - 1)))
+        leader.propose(command, _note_outcome(self.world), planned_at=planned_at)
         return True
 
     def pin(self) -> bool:
@@ -344,10 +346,12 @@ class Troubles:
         return True
 
     def remove(self) -> bool:
-        """For good. Enough others stay, all of them up, so that nobody is missed meanwhile."""
+        """For good. Enough others stay, all of them up, so that nobody is missed meanwhile. One that
+        has no table yet knows nobody who could tell it, and would wait for ever.
+        """
         table = self.world.raft_checks.canon.table
         staying = [m for m, record in table.members.items() if record.intent is not Intent.REMOVE]
-        up = {process.me for process in self.world.processes() if process.member is not None}
+        up = {process.me for process, member in self.world.members() if member.table.members}
         if len(staying) <= MEMBERS_MIN or not set(table.members) <= up:
             return False
         return self._propose(SetIntent(self.rng.choice(staying), Intent.REMOVE))

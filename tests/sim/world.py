@@ -202,7 +202,8 @@ class World:
     def admitted(self, process: Process, worker: WorkerId, batch: ForwardBatch) -> None:
         for partition, epoch in dict.fromkeys(zip(batch.partitions, batch.epochs, strict=True)):
             self.ownership_checks.admitted(process, worker, partition, epoch)
-        self.message_checks.admitted(process, batch)
+        overtime = self.ownership_checks.in_overtime(process)
+        self.message_checks.admitted(process, batch, overtime=overtime)
 
     def process_ends(self, process: Process) -> None:
         member = self.ownership_checks.live.pop(process, None)
