@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import pytest
+
 from parti_shard.commands import Grant
-from parti_shard.ids import LogIndex
+from parti_shard.ids import NO_SESSION, LogIndex
 from parti_shard.kv_access import KvReadTag
 from parti_shard.kv_frames import KvPropose
+from parti_shard.lease import LeaseHolder, holder_term_ms, keeper_term_ms
+from parti_shard.limits import LeaseTimes
 from tests.parti_kv.kv_commands import put
 from tests.parti_shard.member_world import A, B, C, World
 from tests.parti_shard.test_coordinator import settled
 from tests.parti_shard.test_kv_access import answers, outcome, read, value, write
-from tests.parti_shard.test_lease import INDEX, S1, holder
+from tests.parti_shard.test_lease import INDEX, S1, S2, holder
 
 
 def test_a_lease_counts_from_the_sending_of_the_renewal_that_was_answered() -> None:
@@ -21,6 +25,62 @@ def test_a_lease_counts_from_the_sending_of_the_renewal_that_was_answered() -> N
     assert mine.live_until_ms == 100 + 980
     assert mine.acknowledged(second, S1, INDEX)
     assert mine.live_until_ms == 500 + 980
+
+
+def test_a_holder_begins_another_session_with_nothing_of_the_one_before() -> None:
+    mine = holder()
+    later = LogIndex(INDEX + 1)
+    counted, waiting = mine.sent(100), mine.sent(200)
+    assert mine.acknowledged(counted, S1, INDEX)
+    assert mine.acknowledged(waiting, S1, later)
+    mine.open(NO_SESSION)
+    mine.open(S2)
+    assert (mine.live_until_ms, mine.acknowledged_seq) == (0, 0)
+    assert mine.renewal_due(201), "a session is renewed at once"
+    mine.applied(later)
+    mine.check_invariants()
+    assert mine.live_until_ms == 0, "an answer that waited for its index was for the old one"
+
+
+@pytest.mark.parametrize("ttl_ms", [500, 4_000])
+def test_leases_last_as_long_as_the_table_says(
+    ttl_ms: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On both sides, else a leader that waits less than its holders count breaks G1."""
+    assert ttl_ms != LeaseTimes().ttl_ms, "not what everybody begins with"
+    monkeypatch.setattr("tests.parti_shard.member_world.TTL_MS", ttl_ms)
+    world = World(A, B, C)
+    world.wait(world.settled)
+    session, leader = world.session(B), world.up(A)
+    world.crash(B)
+    heard_ms = leader.leadership.keeper.last_heard_ms(session)
+    assert heard_ms is not None
+    world.run(heard_ms + keeper_term_ms(ttl_ms) - 1 - world.clock(A))
+    assert session in leader.table.sessions
+    world.wait(lambda: session not in leader.table.sessions, within_ms=200)
+
+
+@pytest.mark.parametrize("ttl_ms", [500, 4_000])
+def test_a_holder_counts_with_the_time_of_its_cluster(ttl_ms: int) -> None:
+    mine = LeaseHolder(LeaseTimes(1_000))
+    mine.use(LeaseTimes(ttl_ms))
+    mine.open(S1)
+    mine.applied(INDEX)
+    assert mine.acknowledged(mine.sent(100), S1, INDEX)
+    assert mine.live_until_ms == 100 + holder_term_ms(ttl_ms)
+
+
+@pytest.mark.parametrize("ttl_ms", [500, 4_000])
+def test_a_member_takes_the_time_of_its_cluster_from_the_table(
+    ttl_ms: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tests.parti_shard.member_world.TTL_MS", ttl_ms)
+    world = World(A, B, C)
+    world.wait(world.settled)
+    world.wait(lambda: world.up(B).lease_remaining_ms(world.clock(B)) > ttl_ms // 2)
+    for _ in range(1_000):
+        assert world.up(B).lease_remaining_ms(world.clock(B)) < ttl_ms
+        world.run(1)
 
 
 def test_a_release_that_is_told_again_is_answered_once() -> None:
