@@ -342,6 +342,8 @@ class Member:
         effects = self._effects
         effects.jobs.extend(turn.jobs)
         for message in turn.messages:
+            if message.sender != self.me:
+                continue  # a read of another member, who asks the new leader by itself
             if message.type is MessageType.SNAP:
                 effects.snapshots.append(message)
             else:

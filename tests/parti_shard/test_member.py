@@ -6,7 +6,7 @@ from collections import Counter
 
 import pytest
 
-from parti_raft.codec import encode_message
+from parti_raft.codec import decode_message, encode_message
 from parti_raft.replica_values import ReplicaLimits
 from parti_raft.types import LogIndex, Message, MessageType, Term
 from parti_shard.commands import Intent, NewMember, Outcome, Rejection, SetIntent
@@ -345,6 +345,20 @@ def test_a_frame_of_the_disk_cannot_come_from_the_network() -> None:
     local = Message(MessageType.STORAGE_APPEND_RESP, A, B, index=LogIndex(99))
     world.up(A).receive(B, [encode_message(local)], [], world.clock(A))
     assert world.up(A).replica.messages_refused == refused + 1
+
+
+def test_a_read_of_another_member_is_not_handed_on_in_its_name() -> None:
+    """Who gets it would take the whole frame for forged."""
+    world = World(A, B, C)
+    world.wait(world.settled)
+    leader = world.leader
+    assert leader is not None
+    follower, asking = (member for member in (A, B, C) if member != leader)
+    read = Message(MessageType.READ_INDEX, follower, asking, context=b"r")
+    world.up(follower).receive(asking, [encode_message(read)], [], world.clock(follower))
+    frames = world.up(follower).turn(world.clock(follower)).frames
+    said = [decode_message(data) for frame in frames.values() for data in frame.raft]
+    assert {message.sender for message in said} <= {follower}
 
 
 # --- proposals and reads

@@ -346,8 +346,8 @@ class Troubles:
         return True
 
     def remove(self) -> bool:
-        """For good, while enough others stay, all of them up. One that has no table yet knows nobody
-        who could tell it, and would wait for ever.
+        """For good, while enough others stay, all of them up. Who has no table yet knows nobody
+        to be told by, and would wait for ever.
         """
         table = self.world.raft_checks.canon.table
         staying = [m for m, record in table.members.items() if record.intent is not Intent.REMOVE]
