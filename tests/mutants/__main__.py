@@ -7,6 +7,7 @@ Ends with 0 if every mutant was killed, with 1 if one survived, with 2 if the ga
 from __future__ import annotations
 
 import argparse
+import signal
 import sys
 import time
 from collections import Counter
@@ -83,5 +84,11 @@ def _print_summary(verdicts: Sequence[Verdict], seconds: float) -> None:
     )
 
 
+def _end(signal_number: int, _frame: object) -> None:
+    """Whoever ends this program leaves no copies behind either."""
+    raise SystemExit(128 + signal_number)
+
+
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, _end)
     sys.exit(main())

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import subprocess
+import sys
 import tempfile
 import threading
+import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -197,6 +202,27 @@ def test_a_run_that_is_interrupted_ends_and_leaves_nothing(
         judge_all(mutants, tiny, jobs=1, tell=interrupt)
     assert len(begun) <= 2, "the others are not awaited"
     assert list((tiny.parent / "scratch").iterdir()) == []
+
+
+def test_a_program_that_is_told_to_end_leaves_nothing(tmp_path: Path) -> None:
+    program = subprocess.Popen(
+        [sys.executable, "-m", "tests.mutants", "longer-log-wins"],
+        cwd=ROOT,
+        env={**os.environ, "TMPDIR": str(tmp_path)},
+        stdout=subprocess.DEVNULL,
+    )
+    try:
+        deadline = time.monotonic() + 60
+        while not list(tmp_path.glob("*/0/tree/pyproject.toml")):
+            assert time.monotonic() < deadline, "no copy is made"
+            assert program.poll() is None
+            time.sleep(0.01)
+        program.terminate()
+        assert program.wait(timeout=60) == 128 + signal.SIGTERM
+    finally:
+        program.kill()
+        program.wait()
+    assert list(tmp_path.iterdir()) == []
 
 
 # --- findings
