@@ -310,8 +310,17 @@ class FrameStream(asyncio.Protocol):
 
     def _arm_abort(self) -> None:
         self._disarm()
+        self._timer = self._loop.call_later(LINGER_MS / 1000, self._abort)
+
+    def _abort(self) -> None:
+        """Whoever waits for the end is released here at the latest.
+
+        uvloop tells nobody of the end of a connection whose making was cancelled.
+        """
         assert self._transport is not None
-        self._timer = self._loop.call_later(LINGER_MS / 1000, self._transport.abort)
+        self._transport.abort()
+        if not self.closed.done():
+            self.closed.set_result(None)
 
     def _disarm(self) -> None:
         if self._timer is not None:

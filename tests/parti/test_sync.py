@@ -9,8 +9,9 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
 import pytest
+import uvloop
 
-from parti import Message, NotExecuted, Outgoing, Reason, Reply, SyncClient, Worker
+from parti import Client, Message, NotExecuted, Outgoing, Reason, Reply, SyncClient, Worker
 from parti.testing import FakeSidecar
 
 T = TypeVar("T")
@@ -72,3 +73,22 @@ def test_closed_client_says_so() -> None:
     with pytest.raises(RuntimeError, match="not open"):
         client.send(partition=0)
     client.close()
+
+
+async def test_loops_one_after_the_other_leave_nothing_to_each_other(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """A gRPC stream that is open at the end would report to a loop that is closed."""
+
+    async def use(address: str) -> None:
+        async with Client(address) as client:
+            await client.ready(5)
+            await client.kv.put("key", "value")
+            assert (await client.send(partition=1, payload="x")).payload == b"x"
+
+    def script(address: str) -> None:
+        for _ in range(20):
+            uvloop.run(use(address))
+
+    await beside(script)
+    assert "Event loop is closed" not in caplog.text

@@ -8,11 +8,13 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
+import uvloop
 
 from parti_proto import errors_pb2
 from parti_shard.errors import Executed, Failure, PartiError, Reason
 from parti_sidecar.status import detail_of
 from parti_sidecar.stream_sides import TO_MEMBERS
+from parti_wire import frame_stream
 from parti_wire.dialled_stream import DialledStream
 from parti_wire.frame_stream import FrameStream
 from parti_wire.sockets import dial
@@ -185,3 +187,30 @@ async def test_a_bug_of_the_owner_is_raised_as_it_is(
     async with _peer(peer) as address:
         with pytest.raises(ZeroDivisionError):
             await asyncio.wait_for(_run(owner, address), LIMIT_S)
+
+
+@pytest.mark.parametrize("run", [asyncio.run, uvloop.run], ids=["asyncio", "uvloop"])
+def test_a_dialling_that_is_cancelled_while_it_connects_ends(
+    run: Callable[[Coroutine[Any, Any, None]], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """uvloop then tells nobody that the connection is gone."""
+    monkeypatch.setattr(frame_stream, "LINGER_MS", 50)
+
+    async def cancel_early() -> None:
+        dialling: asyncio.Task[None]
+
+        class Early(DialledStream):
+            def connected(self, stream: FrameStream) -> None:
+                super().connected(stream)
+                dialling.cancel()
+
+        async with _peer(_says()) as address:
+            stream = Early(_Owner(), TO_MEMBERS, hello=b"hello", bytes_max=1 << 20)
+            port = int(address.rpartition(":")[2])
+            dialling = asyncio.create_task(
+                stream.run(lambda make: dial("127.0.0.1", port, make), handshake_ms=5_000)
+            )
+            await asyncio.wait({dialling}, timeout=LIMIT_S)
+            assert dialling.cancelled()
+
+    run(cancel_early())

@@ -206,6 +206,7 @@ async def test_a_malformed_frame_ends_the_worker_not_the_sidecar(
     cluster: DevCluster, frame: app_pb2.WorkerFrame
 ) -> None:
     async with Client(cluster.addresses("m2").app) as app:
+        await _wait_owns(app, "m2")  # its own worker is attached, and will be replaced
         call = app.open("Worker.Attach")
         await call.write(app_pb2.WorkerFrame(hello=HELLO))
         assert (await call.read()).HasField("welcome")
@@ -216,6 +217,16 @@ async def test_a_malformed_frame_ends_the_worker_not_the_sidecar(
         await asyncio.to_thread(os.waitid, os.P_PID, worker.pid, os.WEXITED | os.WNOWAIT)
         await asyncio.to_thread(cluster.start_ended)  # the one that was replaced
         await serves(app)
+
+
+async def _wait_owns(app: Client, member: str) -> None:
+    async with asyncio.timeout(30):
+        while True:
+            for partition in range(PARTITIONS):
+                request = app_pb2.LocateRequest(partition=partition)
+                if (await app.open("Router.Locate", request)).owner_name == member:
+                    return
+            await asyncio.sleep(0.05)
 
 
 # --- Peer -------------------------------------------------------------------------------------
