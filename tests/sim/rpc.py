@@ -218,8 +218,6 @@ class SimChannel:
 
         return begin
 
-    stream_stream = stream_unary
-
     def _begin(self, call: Call, deserialize: Callable[[bytes], Any]) -> SimCall:
         return SimCall(self._actor, self._loop, self._address, call, deserialize, self._ends)
 
@@ -286,14 +284,6 @@ class SimCall:
     async def write(self, message: Any) -> None:
         side = await self._side()
         await side.send(self.serialize(message))
-
-    async def read(self) -> Any:
-        side = await self._side()
-        came = await side.next()
-        if came is None or isinstance(came, Status):
-            self._status = came or _BROKEN
-            return grpc.aio.EOF
-        return self._deserialize(came)
 
     async def done_writing(self) -> None:
         side = await self._side()

@@ -9,7 +9,7 @@ from hashlib import blake2b
 
 import pytest
 
-from tests.sim.__main__ import corpus_seeds
+from tests.sim.__main__ import corpus_seeds, run_many
 from tests.sim.run import Result, run_plan, run_seed
 from tests.sim.sabotage import SABOTAGES, SEEDS_TO_CATCH
 
@@ -53,6 +53,16 @@ def test_a_guard_taken_away_is_noticed(name: str) -> None:
     with sabotage.at_work():
         caught = any(run_plan(sabotage.plan(seed)).error for seed in seeds)
     assert caught, f"{SEEDS_TO_CATCH} seeds see nothing wrong with {name}"
+
+
+def test_many_seeds_at_once_are_told_as_one(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_many([1, 2, 3], jobs=2) == 0
+    told = capsys.readouterr().out
+    assert "3 seeds" in told
+    assert ", 0 failed" in told
+    appended = next(line for line in told.splitlines() if line.startswith("APP_RESP"))
+    assert int(appended.split()[3]) > 0, "only a leader hears of what was appended"
+    assert appended.split()[1:3] == ["-", "-"]
 
 
 def test_a_seed_replays_exactly_in_another_process() -> None:
