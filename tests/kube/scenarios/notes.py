@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from tests.kube.app.gains import unpack
 from tests.kube.app.load import DONE_SUFFIX, SENT_SUFFIX, read_sent
@@ -75,22 +76,28 @@ class Notes:
         """Senders that ended without settling what they had sent."""
         return self._named(SENT_SUFFIX) - self._named(DONE_SUFFIX) - set(running)
 
+    def is_served(self, sender: str, since_ns: int) -> bool:
+        """Whether a message that a sender sent since then was acknowledged."""
+        return any(
+            fields["begun_ns"] > since_ns and fields["outcome"] == Outcome.ACKNOWLEDGED.value
+            for fields in self._lines(sender)
+        )
+
     def is_settled(self, sender: str, until_ns: int) -> bool:
         """Whether every message that a sender sent until then has its outcome noted."""
         if (self.folder / f"{sender}{DONE_SUFFIX}").exists():
             return True
-        noted = sorted(each for each in self._numbers(sender))
+        noted = sorted((line["number"], line["begun_ns"]) for line in self._lines(sender))
         later = [number for number, begun_ns in noted if begun_ns > until_ns]
         return bool(later) and sum(number < later[0] for number, _ in noted) == later[0] - 1
 
-    def _numbers(self, sender: str) -> Iterable[tuple[int, int]]:
+    def _lines(self, sender: str) -> Iterable[dict[str, Any]]:
         path = self.folder / f"{sender}{SENT_SUFFIX}"
         if not path.exists():
             return
         for line in path.read_text(encoding="ascii").splitlines(keepends=True):
             if line.endswith("\n"):
-                fields = json.loads(line)
-                yield fields["number"], fields["begun_ns"]
+                yield json.loads(line)
 
     def _named(self, suffix: str) -> set[str]:
         return {path.name.removesuffix(suffix) for path in self.folder.glob(f"*{suffix}")}

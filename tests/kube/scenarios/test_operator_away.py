@@ -6,6 +6,8 @@ import json
 import time
 from typing import Any
 
+import pytest
+
 from tests.kube.scenarios.installation import Installation
 from tests.kube.scenarios.objects import NAME
 from tests.kube.scenarios.world import World, is_ending
@@ -29,10 +31,21 @@ CHILDREN: dict[str, Any] = {
 }
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _applied(world: World) -> None:
+    world.apply()
+
+
+@pytest.fixture(autouse=True)
+def _whole(world: World, _applied: None) -> None:
+    """Whatever the test before has left behind."""
+    world.wait_whole()
+
+
 def test_the_standby_goes_on_when_the_leading_operator_dies_in_a_scale_down(
     world: World, installation: Installation
 ) -> None:
-    world.apply(replicas=4)
+    world.scale(4)
     world.wait_whole()
     leader = installation.leader()
     with world.scenario("scale 4 to 3, the leading operator killed meanwhile", graceful=True):

@@ -221,6 +221,7 @@ class World:
         begun_ns, begun_s = boottime_ns(), time.monotonic()
         yield
         self.wait_whole()
+        self._wait_served()
         seconds = time.monotonic() - begun_s
         part = self._judged(begun_ns)
         unsettled = self._new_unsettled()
@@ -240,6 +241,25 @@ class World:
         if graceful:
             assert not part.failed, f"{part.failed} of {part.sent} failed"
             assert not unsettled, f"ended before all they had sent was settled: {unsettled}"
+
+    def _wait_served(self) -> None:
+        """Until every load has sent from now on with success: a status may be of the past."""
+        since_ns = boottime_ns()
+
+        def unserved() -> list[str]:
+            self._copy()
+            pods = self._running()
+            return [
+                pod for pod in pods if not self.notes.is_served(self.notes.sender(pod), since_ns)
+            ]
+
+        wait_for(
+            lambda: not unserved(),
+            SETTLED_DEADLINE_S,
+            "every load to be served",
+            poll_s=COPY_EVERY_S,
+            seen=self.said,
+        )
 
     def _judged(self, begun_ns: int) -> Part:
         ended_ns = boottime_ns()
