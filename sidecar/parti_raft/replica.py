@@ -44,7 +44,6 @@ from parti_raft.replica_values import (
     Tag,
     Turn,
 )
-from parti_raft.sizes import NO_LIMIT
 from parti_raft.types import (
     APPEND_THREAD,
     APPLY_THREAD,
@@ -447,19 +446,11 @@ class Replica:
             return None
         snapshot, compacts = taken
         if compacts:
-            compact_to = self._compact_to(snapshot.index)
+            members = self.raw.status().progress.values()  # only a leader knows any
+            held = [max(m.match_index, m.pending_snapshot) for m in members if m.recent_active]
+            compact_to = self._log.compactable_to(snapshot.index, self.limits, held)
             self._submit(PersistJob(snapshot=snapshot, compact_to=compact_to))
         return snapshot
-
-    def _compact_to(self, index: LogIndex) -> LogIndex:
-        """Some entries stay behind a snapshot, bounded in number and, in memory, in bytes."""
-        first = LogIndex(max(self._log.first_index(), index + 1 - self.limits.keep_entries))
-        room = self.limits.keep_bytes
-        for entry in reversed(self._log.entries(first, index + 1, NO_LIMIT)):
-            room -= len(entry.data)
-            if room < 0:
-                return entry.index
-        return LogIndex(first - 1)
 
     def _snapshot_for_member(self) -> Snapshot:
         """For a member that lags behind the log. Raises SnapshotUnavailableError: ask again."""

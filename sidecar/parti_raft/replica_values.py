@@ -70,6 +70,8 @@ class ReplicaLimits:
     snapshot_offered_ticks: int = 40  # how long one is kept for members that lag
     keep_entries: int = 2_000  # stay behind a snapshot for members that lag a little,
     keep_bytes: int = 16 << 20  # if they are not larger together
+    lagging_entries: int = 20_000  # stay if a member that is heard needs them,
+    lagging_bytes: int = 64 << 20  # likewise
 
 
 @dataclass(slots=True, eq=False)

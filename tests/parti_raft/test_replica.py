@@ -337,7 +337,7 @@ def test_a_cut_off_leader_confirms_no_read_and_gives_it_up() -> None:
 
 
 def test_the_log_is_compacted_and_a_lagging_member_gets_a_snapshot() -> None:
-    limits = ReplicaLimits(snapshot_every_entries=10, keep_entries=3)
+    limits = ReplicaLimits(snapshot_every_entries=10, keep_entries=3, lagging_entries=3)
     group = Group(A, B, C, limits=limits)
     group.elect(A)
     group.cut = {C}

@@ -73,6 +73,50 @@ def test_what_stays_behind_a_snapshot_is_bounded_in_bytes() -> None:
     assert 400 < sum(len(entry.data) for entry in behind) <= 500
 
 
+def with_a_slow_member(limits: ReplicaLimits) -> tuple[Group, int]:
+    """C is heard, but writes nothing, while the others write 60 entries; gives what C has."""
+    group = Group(A, B, C, limits=limits)
+    group.elect(A)
+    group.slow_disks = {C}
+    held = group.replicas[C].raw.last_index
+    for _ in range(60):
+        propose(group, A, "x")
+        group.tick(A, 2)
+    assert stored(group).index > held + 40
+    return group, held
+
+
+def test_the_log_waits_for_a_member_that_is_heard_and_lags() -> None:
+    limits = ReplicaLimits(snapshot_every_entries=20, keep_entries=2)
+    group, held = with_a_slow_member(limits)
+    assert group.disks[A].state.floor_index <= held
+    assert group.disks[B].state.floor_index > held, "who does not lead knows of no other"
+    group.slow_disks.clear()
+    group.settle()
+    group.tick(A, 20)
+    assert not any(m.type is MessageType.SNAP for m in group.sent)
+    assert group.machines[C].commands == group.machines[A].commands
+
+
+def test_the_log_does_not_wait_for_ever() -> None:
+    few = ReplicaLimits(snapshot_every_entries=20, keep_entries=2, lagging_entries=10)
+    small = ReplicaLimits(snapshot_every_entries=20, keep_entries=2, lagging_bytes=100)
+    for limits in (few, small):
+        group, held = with_a_slow_member(limits)
+        assert group.disks[A].state.floor_index > held + 20
+
+
+def test_the_log_does_not_wait_for_a_member_that_is_silent() -> None:
+    group = Group(A, B, C, limits=ReplicaLimits(snapshot_every_entries=20, keep_entries=2))
+    group.elect(A)
+    group.cut = {C}
+    held = group.replicas[C].raw.last_index
+    for _ in range(60):
+        propose(group, A, "x")
+        group.tick(A, 2)
+    assert group.disks[A].state.floor_index > held
+
+
 def test_a_small_state_is_done_at_once() -> None:
     group = Group(A, B, C, limits=ReplicaLimits(snapshot_every_entries=5, keep_entries=0))
     group.elect(A)

@@ -385,7 +385,7 @@ def test_replayed_requests_of_an_earlier_run_answer_nobody(world: World) -> None
 
 
 def test_a_member_that_lags_gets_the_store_in_a_snapshot() -> None:
-    limits = ReplicaLimits(snapshot_every_entries=10, keep_entries=2)
+    limits = ReplicaLimits(snapshot_every_entries=10, keep_entries=2, lagging_entries=2)
     world = World(A, B, C, limits=limits)
     world.wait(lambda: world.up(B).session.session)
     session = open_session(world, A)
