@@ -90,7 +90,9 @@ class SidecarConfig:
         BindAddress(), "app API, loopback only; port 0: any free one", default="127.0.0.1:5100"
     )
     app_socket: str = _setting(
-        SocketPath(), "unix socket for the app API besides the address", default=""
+        SocketPath(),
+        "unix socket for the app API besides the address; its streams' is PATH.streams",
+        default="",
     )
     peer_address: str = _setting(
         BindAddress(), "peer API, for the other members", default="127.0.0.1:5101"

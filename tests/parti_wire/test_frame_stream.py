@@ -3,146 +3,26 @@
 from __future__ import annotations
 
 import asyncio
-import functools
 import socket
-from collections.abc import AsyncIterator, Callable, Coroutine
-from contextlib import asynccontextmanager
 from dataclasses import replace
-from typing import Any, ParamSpec
 
 import pytest
-import uvloop
 
 from parti_shard.errors import Executed, Failure, MalformedFrameError, PartiError, Reason
 from parti_sidecar.status import INTERNAL_TEXT
 from parti_sidecar.stream_sides import TO_MEMBERS
-from parti_sidecar.transport import listen_for_streams
 from parti_wire import frame_stream
-from parti_wire.errors import Side
-from parti_wire.frame_stream import FrameStream
 from parti_wire.framing import FrameKind
-from parti_wire.sockets import dial
 from tests.parti_sidecar.api_clients import until
-from tests.parti_sidecar.raw_streams import (
-    DATA,
-    END,
-    PING,
-    PONG,
-    RawStream,
-    frame,
-)
-
-BYTES_MAX = 4 << 20
-
-
-P = ParamSpec("P")
-
-
-def on_uvloop(test: Callable[P, Coroutine[Any, Any, None]]) -> Callable[P, None]:
-    """Run the test on the event loop of the process; other tests use the standard one."""
-
-    @functools.wraps(test)
-    def run(*args: P.args, **kwargs: P.kwargs) -> None:
-        uvloop.run(test(*args, **kwargs))
-
-    return run
-
-
-class _User:
-    """Keeps what it is told; sends what is in `queue`, all of it in one frame."""
-
-    def __init__(self) -> None:
-        self.stream: FrameStream | None = None
-        self.first: list[tuple[FrameKind, bytes]] = []
-        self.bodies: list[bytes] = []
-        self.queue: list[bytes] = []
-        self.error: Exception | None = None
-        self.ends = 0
-        self.takes = 0
-        self.on_frame: Callable[[bytes], None] = self.bodies.append
-
-    def connected(self, stream: FrameStream) -> None:
-        self.stream = stream
-
-    def said(self, kind: FrameKind, body: bytes) -> None:
-        self.first.append((kind, body))
-
-    def received(self, body: bytes) -> None:
-        self.on_frame(body)
-
-    def take(self) -> bytes | None:
-        self.takes += 1
-        queue, self.queue = self.queue, []
-        return b"".join(queue) or None
-
-    def ended(self, error: Exception) -> None:
-        self.error = error
-        self.ends += 1
-
-    @property
-    def failure(self) -> Failure:
-        assert isinstance(self.error, PartiError), self.error
-        return self.error.failure
-
-    def send(self, body: bytes) -> None:
-        assert self.stream is not None
-        self.queue.append(body)
-        self.stream.wake()
-
-
-@asynccontextmanager
-async def _listening(
-    user: _User,
-    address: str = "127.0.0.1:0",
-    *,
-    bytes_max: int = BYTES_MAX,
-    side: Side = TO_MEMBERS,
-) -> AsyncIterator[str]:
-    """A port whose one stream is for `user`; at the end nothing is left of it."""
-    server, bound = await listen_for_streams(
-        address, lambda: FrameStream(user, side, bytes_max=bytes_max)
-    )
-    try:
-        yield bound
-    finally:
-        server.close()
-        if user.stream is not None:
-            user.stream.close()
-            await user.stream.closed
-        assert user.ends == (user.stream is not None), "the end is told once"
-        await server.wait_closed()
-
-
-@asynccontextmanager
-async def _pair() -> AsyncIterator[tuple[_User, _User]]:
-    """Both sides of a stream."""
-    one, two = _User(), _User()
-    async with _listening(two) as bound:
-        host, _, port = bound.rpartition(":")
-        await dial(host, int(port), lambda: FrameStream(one, TO_MEMBERS, bytes_max=BYTES_MAX))
-        await until(lambda: two.stream, "the connection")
-        yield one, two
-        assert one.stream is not None
-        one.stream.close()
-        await one.stream.closed
-
-
-@asynccontextmanager
-async def _raw(
-    bytes_max: int = BYTES_MAX, side: Side = TO_MEMBERS
-) -> AsyncIterator[tuple[_User, RawStream]]:
-    """A stream whose other side the test plays byte by byte."""
-    user = _User()
-    async with _listening(user, bytes_max=bytes_max, side=side) as bound, RawStream(bound) as raw:
-        await until(lambda: user.stream, "the connection")
-        yield user, raw
+from tests.parti_sidecar.raw_streams import DATA, END, PING, PONG, RawStream, frame
+from tests.parti_wire.stream_world import User, listening, on_uvloop, pair, raw_stream
 
 
 @pytest.mark.parametrize("address", ["127.0.0.1:0", "[::1]:0"])
 @on_uvloop
 async def test_frames_go_both_ways_in_order(address: str) -> None:
-    user = _User()
-    async with _listening(user, address) as bound, RawStream(bound) as raw:
+    user = User()
+    async with listening(user, address) as bound, RawStream(bound) as raw:
         await raw.send(frame(1, b"hello"), *(frame(DATA, b"%d" % n) for n in range(50)))
         await until(lambda: len(user.bodies) == 50, "the frames")
         assert user.first == [(FrameKind.HELLO, b"hello")]
@@ -153,7 +33,7 @@ async def test_frames_go_both_ways_in_order(address: str) -> None:
 
 @on_uvloop
 async def test_the_first_frame_of_a_turn_leaves_at_once_and_the_rest_share_one() -> None:
-    async with _raw() as (user, raw):
+    async with raw_stream() as (user, raw):
         for number in range(10):
             user.send(b"%d" % number)
         assert user.takes == 2, "one frame, and then nothing was left"
@@ -164,7 +44,7 @@ async def test_the_first_frame_of_a_turn_leaves_at_once_and_the_rest_share_one()
 
 @on_uvloop
 async def test_who_has_more_in_this_turn_gets_it_into_one_frame() -> None:
-    async with _raw() as (user, raw):
+    async with raw_stream() as (user, raw):
         assert user.stream is not None
         for number in range(10):
             user.queue.append(b"%d" % number)
@@ -174,89 +54,9 @@ async def test_who_has_more_in_this_turn_gets_it_into_one_frame() -> None:
         assert user.takes == 2, "one frame, and then nothing was left"
 
 
-@pytest.mark.parametrize("on", [asyncio.run, uvloop.run], ids=["asyncio", "uvloop"])
-def test_a_held_stream_takes_nothing_in_until_it_goes_on(
-    on: Callable[[Coroutine[Any, Any, None]], None],
-) -> None:
-    async def hold() -> None:
-        async with _raw() as (user, raw):
-            stream = user.stream
-            assert stream is not None
-
-            def take_in(body: bytes) -> None:
-                user.bodies.append(body)
-                stream.hold()
-
-            user.on_frame = take_in
-            sending = asyncio.create_task(raw.send(*[frame(DATA, bytes(100_000))] * 100))
-            await until(lambda: user.bodies, "the first frame")
-            for number in range(1, 101):
-                await asyncio.sleep(0)
-                await asyncio.sleep(0)
-                assert len(user.bodies) == number
-                stream.go_on()
-                stream.go_on()
-                await until(lambda: len(user.bodies) > number or number == 100)  # noqa: B023
-            await sending
-
-    on(hold())
-
-
-@on_uvloop
-async def test_who_is_not_listened_to_is_not_silent(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(frame_stream, "LOOK_EVERY_MS", 1)
-    monkeypatch.setattr(frame_stream, "PING_AFTER_MS", 5)
-    async with _raw(side=replace(TO_MEMBERS, answer_ms=5)) as (user, raw):
-        assert user.stream is not None
-        user.stream.hold()
-        await raw.send(frame(DATA, b"x"))
-        looks = 0
-        look = user.stream._look_for_silence
-
-        def count() -> None:
-            nonlocal looks
-            looks += 1
-            look()
-
-        monkeypatch.setattr(user.stream, "_look_for_silence", count)
-        await until(lambda: looks > 50, "the looks")
-        assert user.error is None
-        user.stream.go_on()
-        await until(lambda: user.bodies, "the frame")
-
-
-@on_uvloop
-async def test_a_held_stream_that_ends_hears_the_other_end() -> None:
-    async with _raw() as (user, raw):
-        assert user.stream is not None
-        user.stream.hold()
-        user.stream.end(PartiError(Failure(Reason.CONFLICT)))
-        assert (await raw.read())[0] == END
-        await raw.send(frame(DATA, b"late"))
-        raw.stop_sending()
-        begun = asyncio.get_running_loop().time()
-        await user.stream.closed
-        assert asyncio.get_running_loop().time() - begun < frame_stream.LINGER_MS / 2_000
-        assert not user.bodies
-
-
-@on_uvloop
-async def test_a_stream_that_finishes_lets_its_words_arrive_in_spite_of_unread_bytes() -> None:
-    async with _raw() as (user, raw):
-        assert user.stream is not None
-        user.send(b"last")
-        user.stream.finish()
-        user.stream.finish()
-        assert user.stream.ended_silently
-        await raw.send(frame(DATA, bytes(1 << 20)))
-        assert await raw.read() == (DATA, b"last")
-        with pytest.raises(EOFError):
-            await raw.read()
-
-
 @on_uvloop
 async def test_an_idle_stream_takes_nothing_by_itself() -> None:
-    async with _raw() as (user, raw):
+    async with raw_stream() as (user, raw):
         user.send(b"x")
         await raw.read()
         takes = user.takes
@@ -267,7 +67,7 @@ async def test_an_idle_stream_takes_nothing_by_itself() -> None:
 
 @on_uvloop
 async def test_nothing_is_taken_while_the_other_side_does_not_read() -> None:
-    async with _pair() as (one, two):
+    async with pair() as (one, two):
         assert one.stream is not None
         assert two.stream is not None
         two.stream._transport.pause_reading()  # type: ignore[union-attr]
@@ -292,7 +92,7 @@ async def test_nothing_is_taken_while_the_other_side_does_not_read() -> None:
 async def test_a_side_that_takes_nothing_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(frame_stream, "LOOK_EVERY_MS", 10)
     monkeypatch.setattr(frame_stream, "WRITE_STALL_MS", 50)
-    async with _pair() as (one, two):
+    async with pair() as (one, two):
         assert two.stream is not None
         two.stream._transport.pause_reading()  # type: ignore[union-attr]
         while one.error is None:
@@ -308,7 +108,7 @@ async def test_silence_is_asked_about_and_an_answer_is_enough(
 ) -> None:
     monkeypatch.setattr(frame_stream, "LOOK_EVERY_MS", 10)
     monkeypatch.setattr(frame_stream, "PING_AFTER_MS", 50)
-    async with _raw() as (user, raw):
+    async with raw_stream() as (user, raw):
         for _ in range(3):
             assert await raw.read() == (PING, b"")
             await raw.send(frame(PONG))
@@ -320,7 +120,7 @@ async def test_a_silent_side_is_given_up(monkeypatch: pytest.MonkeyPatch) -> Non
     """As a frozen process: its kernel confirms, it says nothing."""
     monkeypatch.setattr(frame_stream, "LOOK_EVERY_MS", 10)
     monkeypatch.setattr(frame_stream, "PING_AFTER_MS", 50)
-    async with _raw(side=replace(TO_MEMBERS, answer_ms=30)) as (user, _):
+    async with raw_stream(side=replace(TO_MEMBERS, answer_ms=30)) as (user, _):
         await until(lambda: user.error, "the end")
         assert user.failure.reason is Reason.CONNECTION_LOST
         assert "nothing was heard for 80 ms" in user.failure.message
@@ -331,7 +131,7 @@ async def test_looks_are_not_caught_up_after_a_pause(monkeypatch: pytest.MonkeyP
     """The process itself stood still: the answer may be there and not be read yet."""
     monkeypatch.setattr(frame_stream, "LOOK_EVERY_MS", 1)
     monkeypatch.setattr(frame_stream, "PING_AFTER_MS", 1_000_000)
-    async with _raw() as (user, raw):
+    async with raw_stream() as (user, raw):
         assert user.stream is not None
         await raw.send(frame(DATA, b"x"))
         await until(lambda: user.bodies, "the frame")
@@ -348,14 +148,14 @@ async def test_looks_are_not_caught_up_after_a_pause(monkeypatch: pytest.MonkeyP
 
 @on_uvloop
 async def test_a_ping_is_answered() -> None:
-    async with _raw() as (_, raw):
+    async with raw_stream() as (_, raw):
         await raw.send(frame(PING))
         assert await raw.read() == (PONG, b"")
 
 
 @on_uvloop
 async def test_a_side_that_does_not_read_gets_no_heap_of_answers() -> None:
-    async with _raw() as (user, raw):
+    async with raw_stream() as (user, raw):
         assert user.stream is not None
         user.stream.pause_writing()
         await raw.send(frame(PING), frame(DATA, b"x"))
@@ -367,7 +167,7 @@ async def test_a_side_that_does_not_read_gets_no_heap_of_answers() -> None:
 
 @on_uvloop
 async def test_the_reason_of_this_side_is_told_and_arrives_in_spite_of_unread_bytes() -> None:
-    async with _raw(bytes_max=10) as (user, raw):
+    async with raw_stream(bytes_max=10) as (user, raw):
         await raw.send(frame(DATA, b"good"), frame(DATA, bytes(3 << 20)))
         failure = await raw.ends_with()
         assert failure.reason is Reason.PAYLOAD_TOO_LARGE
@@ -377,7 +177,7 @@ async def test_the_reason_of_this_side_is_told_and_arrives_in_spite_of_unread_by
 
 @on_uvloop
 async def test_nothing_is_heard_after_the_end() -> None:
-    async with _raw() as (user, raw):
+    async with raw_stream() as (user, raw):
         assert user.stream is not None
         user.stream.end(PartiError(Failure(Reason.CONFLICT, Executed.UNKNOWN, "replaced")))
         await raw.send(frame(DATA, b"late"))
@@ -393,7 +193,7 @@ async def test_one_who_stays_after_the_last_frame_is_hung_up_on(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(frame_stream, "LINGER_MS", 50)
-    async with _raw() as (user, raw):
+    async with raw_stream() as (user, raw):
         assert user.stream is not None
         user.stream.end(PartiError(Failure(Reason.CONFLICT)))
         assert (await raw.read())[0] == END
@@ -403,7 +203,7 @@ async def test_one_who_stays_after_the_last_frame_is_hung_up_on(
 
 @on_uvloop
 async def test_the_reason_of_the_other_side_is_known_here() -> None:
-    async with _pair() as (one, two):
+    async with pair() as (one, two):
         assert two.stream is not None
         said = Failure(Reason.DRAINING, Executed.UNKNOWN, "I leave")
         two.stream.end(PartiError(said))
@@ -414,7 +214,7 @@ async def test_the_reason_of_the_other_side_is_known_here() -> None:
 @pytest.mark.parametrize("body", [b"\xff\xff garbage", frame(DATA, b"\xff")])
 @on_uvloop
 async def test_an_end_that_cannot_be_read_is_malformed(body: bytes) -> None:
-    async with _raw() as (user, raw):
+    async with raw_stream() as (user, raw):
         await raw.send(frame(END, body))
         assert (await raw.ends_with()).reason is Reason.MALFORMED_FRAME
         assert user.failure.reason is Reason.MALFORMED_FRAME
@@ -425,7 +225,7 @@ async def test_a_user_may_refuse_a_frame_and_is_asked_no_more() -> None:
     def refuse(_body: bytes) -> None:
         raise MalformedFrameError("not this one")
 
-    async with _raw() as (user, raw):
+    async with raw_stream() as (user, raw):
         user.on_frame = refuse
         await raw.send(frame(DATA, b"1"), frame(DATA, b"2"))
         assert (await raw.ends_with()).message == "not this one"
@@ -434,7 +234,7 @@ async def test_a_user_may_refuse_a_frame_and_is_asked_no_more() -> None:
 
 @on_uvloop
 async def test_a_refusal_on_a_connection_that_is_gone_is_harmless() -> None:
-    async with _raw() as (user, raw):
+    async with raw_stream() as (user, raw):
 
         def break_off(_body: bytes) -> None:
             assert user.stream is not None
@@ -452,7 +252,7 @@ async def test_the_words_of_a_bug_stay_inside() -> None:
     def break_down(_body: bytes) -> None:
         raise ValueError("secret")
 
-    async with _raw() as (user, raw):
+    async with raw_stream() as (user, raw):
         user.on_frame = break_down
         await raw.send(frame(DATA, b"1"))
         failure = await raw.ends_with()
@@ -468,7 +268,7 @@ async def test_a_bug_while_taking_ends_the_stream_and_not_who_woke_it(
     def break_down() -> bytes:
         raise ZeroDivisionError
 
-    async with _raw() as (user, raw):
+    async with raw_stream() as (user, raw):
         monkeypatch.setattr(user, "take", break_down)
         user.send(b"x")
         assert isinstance(user.error, ZeroDivisionError)
@@ -477,14 +277,14 @@ async def test_a_bug_while_taking_ends_the_stream_and_not_who_woke_it(
 
 @on_uvloop
 async def test_the_end_without_a_word_is_told_apart_from_a_broken_connection() -> None:
-    async with _raw() as (user, raw):
+    async with raw_stream() as (user, raw):
         raw.stop_sending()
         await until(lambda: user.error, "the end")
         assert user.stream is not None
         assert user.stream.ended_silently
         assert user.failure.reason is Reason.CONNECTION_LOST
         await raw.ends()
-    async with _raw() as (user, raw):
+    async with raw_stream() as (user, raw):
         raw.reset()
         await until(lambda: user.error, "the end")
         assert user.stream is not None
@@ -495,7 +295,7 @@ async def test_the_end_without_a_word_is_told_apart_from_a_broken_connection() -
 
 @on_uvloop
 async def test_a_close_sends_what_was_written() -> None:
-    async with _raw() as (user, raw):
+    async with raw_stream() as (user, raw):
         assert user.stream is not None
         user.send(b"last")
         user.stream.close()
