@@ -5,6 +5,7 @@ and locks run on it unchanged, under virtual time and in an order that the seed 
 from __future__ import annotations
 
 import asyncio
+import inspect
 from collections.abc import Callable, Coroutine
 from contextvars import Context
 from functools import partial
@@ -29,6 +30,8 @@ class ActorLoop:
         self._random = actor.rng.random
         self._ready: list[Callable[[], object]] = []
         self._has_tasks = False  # who asks which loop runs
+        self._tasks: dict[asyncio.Task[Any], Coroutine[Any, Any, Any]] = {}
+        actor.world.loops.append(self)
 
     # -- what the engine uses
 
@@ -87,7 +90,16 @@ class ActorLoop:
         self, coro: Coroutine[Any, Any, Result], *, name: str | None = None
     ) -> asyncio.Task[Result]:
         loop = cast("asyncio.AbstractEventLoop", self)
-        return asyncio.Task(coro, loop=loop, name=name)
+        task = asyncio.Task(coro, loop=loop, name=name)
+        self._tasks[task] = coro
+        task.add_done_callback(self._tasks.pop)
+        return task
+
+    def close(self) -> None:
+        """The run is over: tasks that the end of their program kept from beginning never will."""
+        for coro in self._tasks.values():
+            if inspect.getcoroutinestate(coro) == inspect.CORO_CREATED:
+                coro.close()
 
     def create_future(self) -> asyncio.Future[Any]:
         return asyncio.Future(loop=cast("asyncio.AbstractEventLoop", self))

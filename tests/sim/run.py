@@ -122,6 +122,8 @@ def _run_plan(plan: Plan, result: Result) -> None:
         result.error = f"{type(error).__name__}: {error}"
         result.story = ["".join(frames[-FRAMES_TOLD:])]
     if world is not None:
+        for loop in world.loops:
+            loop.close()
         result.story += [*list(world.story)[-STORY_TAIL:], *_stories(world)]
         result.counts = gather(world)
         result.virtual_us, result.events = world.timeline.now_us, world.timeline.events

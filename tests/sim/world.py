@@ -24,6 +24,7 @@ from parti_sidecar.storage.base import Identity, StorageError, WriteBatch
 from parti_sidecar.storage.memory import MemoryStorage
 from tests.sim.applications import Client, Manners, Worker
 from tests.sim.coverage import of_member
+from tests.sim.loops import ActorLoop
 from tests.sim.machine import Machine
 from tests.sim.message_checks import MessageChecks
 from tests.sim.network import Network
@@ -63,6 +64,7 @@ class World:
         self.ownership_checks = OwnershipChecks(overtime_allowed=plan.available_for_ms > 0)
         self.store_checks = StoreChecks()
         self.machines: list[Machine] = []
+        self.loops: list[ActorLoop] = []
         self._workers = 0
         self._turns = 0
         for _ in range(plan.members):
