@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from tests.mutants.disks import DISKS
+from tests.mutants.leases import LEASES
 from tests.mutants.messages import MESSAGES
 from tests.mutants.ownership import OWNERSHIP
 from tests.mutants.raft_elections import RAFT_ELECTIONS
@@ -17,6 +18,7 @@ MUTANTS: Final = (
     *RAFT_LOG,
     *RAFT_GROUPS,
     *DISKS,
+    *LEASES,
     *OWNERSHIP,
     *MESSAGES,
     *STORES,

@@ -8,13 +8,13 @@ from parti_shard.commands import Grant
 from parti_shard.ids import NO_SESSION, LogIndex
 from parti_shard.kv_access import KvReadTag
 from parti_shard.kv_frames import KvPropose
-from parti_shard.lease import LeaseHolder, holder_term_ms, keeper_term_ms
+from parti_shard.lease import DEAF_TTLS, LeaseHolder, LeaseKeeper, holder_term_ms, keeper_term_ms
 from parti_shard.limits import LeaseTimes
 from tests.parti_kv.kv_commands import put
 from tests.parti_shard.member_world import A, B, C, World
 from tests.parti_shard.test_coordinator import settled
 from tests.parti_shard.test_kv_access import answers, outcome, read, value, write
-from tests.parti_shard.test_lease import INDEX, S1, S2, holder
+from tests.parti_shard.test_lease import INDEX, M1, S1, S2, holder
 
 
 def test_a_lease_counts_from_the_sending_of_the_renewal_that_was_answered() -> None:
@@ -81,6 +81,23 @@ def test_a_member_takes_the_time_of_its_cluster_from_the_table(
     for _ in range(1_000):
         assert world.up(B).lease_remaining_ms(world.clock(B)) < ttl_ms
         world.run(1)
+
+
+def test_a_holder_that_got_answers_once_and_none_since_is_let_go() -> None:
+    """It repeats the last answer that it has; only a newer one shows that it hears."""
+    mine = LeaseKeeper(LeaseTimes(1_000))
+    mine.became_leader(0, {S1: M1})
+    heard_until_ms, now_ms, seq = 2_000, 0, 1
+    while not mine.is_stopped(S1) and now_ms < 20_000:
+        heard = min(seq - 1, heard_until_ms // 100)
+        assert mine.received(S1, M1, seq, heard, now_ms) is None
+        context = mine.begin_round(now_ms)
+        assert context is not None
+        mine.confirmed(context, INDEX, now_ms)
+        mine.expirable(now_ms)
+        now_ms, seq = now_ms + 100, seq + 1
+    deaf_ms = DEAF_TTLS * 1_000
+    assert heard_until_ms + deaf_ms <= now_ms <= heard_until_ms + deaf_ms + 300
 
 
 def test_a_release_that_is_told_again_is_answered_once() -> None:
