@@ -1,4 +1,4 @@
-"""Sabotages. Leases on both sides, the gate that asks for them, and the beginning and end of leading."""
+"""Sabotages. Leases on both sides, the gate that asks for them, the beginning and end of leading."""
 
 from __future__ import annotations
 
