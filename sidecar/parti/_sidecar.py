@@ -16,7 +16,7 @@ from google.protobuf.message import DecodeError, Message
 
 from parti import _limits as limits
 from parti import _transport as transport
-from parti._errors import PartiError, Reason, UnknownOutcome, error_from_detail
+from parti._errors import NotExecuted, PartiError, Reason, UnknownOutcome, error_from_detail
 from parti_proto import errors_pb2, stream_pb2
 from parti_wire.dialled_stream import DialledStream, StreamOwner
 from parti_wire.errors import Side
@@ -64,6 +64,9 @@ class Sidecar:
         try:
             reply = await transport.stream_address_call(self.channel, limits.CONNECT_MS_MAX / 1000)
         except grpc.aio.AioRpcError as error:
+            if error.code() is grpc.StatusCode.UNIMPLEMENTED:
+                text = "the sidecar is older than this SDK: upgrade it first"
+                raise NotExecuted(text, Reason.PROTOCOL_VERSION) from None
             raise transport.error_from_status(error) from None
         if self.address.startswith(UNIX):
             beside = Path(self.address.removeprefix(UNIX)).with_name(reply.socket_name)

@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import grpc.aio
 import pytest
 
 import parti
@@ -275,3 +276,14 @@ async def test_streams_are_dialled_at_the_host_of_the_address(host: str) -> None
     async with parti.Client(f"{host}:{port}") as client:
         await client.ready(5)
     await node.stop()
+
+
+async def test_a_sidecar_older_than_the_sdk_is_named() -> None:
+    server = grpc.aio.server()
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    async with parti.Client(f"127.0.0.1:{port}") as client:
+        with pytest.raises(NotExecuted, match="older than this SDK") as caught:
+            await client.ready(5)
+        assert caught.value.reason is Reason.PROTOCOL_VERSION
+    await server.stop(None)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, cast
 
 import pytest
 
@@ -13,6 +13,7 @@ from parti_sidecar.transport import listen_for_streams
 from parti_wire import sockets
 from parti_wire.sockets import dial, dial_unix, tune
 from tests.parti_sidecar.api_clients import until
+from tests.parti_wire.stream_world import on_uvloop
 
 
 class _Tuned(asyncio.Protocol):
@@ -72,12 +73,13 @@ async def test_a_kernel_without_ipv6_listens_in_the_family_that_it_has(
     await server.wait_closed()
 
 
+@on_uvloop
 async def test_unix_sockets_are_tuned_as_far_as_they_can_be(tmp_path: Path) -> None:
     made: list[tuple[int, int]] = []
 
     class Tuned(asyncio.Protocol):
         def connection_made(self, transport: asyncio.BaseTransport) -> None:
-            assert isinstance(transport, asyncio.Transport)
+            transport = cast("asyncio.Transport", transport)  # uvloop's has other ancestors
             tune(transport, 0)
             made.append(transport.get_write_buffer_limits())
             transport.close()
