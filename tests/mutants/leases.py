@@ -1,4 +1,4 @@
-"""Sabotages. Leases on both sides, the gate that asks for them, the beginning and end of leading."""
+"""Sabotages. Leases on both sides, the gate that asks for them, how leading begins and ends."""
 
 from __future__ import annotations
 
