@@ -14,6 +14,7 @@ UNSETTLED_ITEMS_MAX: Final = 65_536
 UNSETTLED_BYTES_MAX: Final = 64 << 20
 FRAME_BYTES_TARGET: Final = 64 << 10  # a frame is closed when it holds so much
 FRAME_ITEMS_MAX: Final = 1_024
+FRAME_ITEMS_SPLIT: Final = 32  # so few go out together in any case
 KEY_BYTES_MAX: Final = 1 << 10
 HEADERS_BYTES_MAX: Final = 4 << 10
 TIMEOUT_MS_MAX: Final = 3_600_000

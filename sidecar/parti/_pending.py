@@ -148,7 +148,9 @@ class Pending:
     def take_frame(self, now: float, in_flight_max: int) -> app_pb2.SendFrame | None:
         """Move what fits into one frame from queued to sent; None when nothing can go."""
         queued, sent = self.queued, self.sent
-        room = min(limits.FRAME_ITEMS_MAX, in_flight_max - len(sent))
+        # Half of all at most: so two frames are on the way, and two processes work at a time.
+        half = max(limits.FRAME_ITEMS_SPLIT, self.items_count // 2)
+        room = min(limits.FRAME_ITEMS_MAX, half, in_flight_max - len(sent))
         taken: list[Item] = []
         size_bytes = 0
         while queued and len(taken) < room and size_bytes < limits.FRAME_BYTES_TARGET:

@@ -87,17 +87,33 @@ def test_frame_without_keys_leaves_the_array_empty() -> None:
 
 def test_frame_is_closed_by_items_and_by_bytes() -> None:
     pending, outcomes = Pending(retry=True), Outcomes()
-    for index in range(limits.FRAME_ITEMS_MAX + 1):
+    for index in range(2 * limits.FRAME_ITEMS_MAX + 2):
         pending.offer(outcomes.item(index, payload=b""))
     first = pending.take_frame(0.0, 10_000)
     assert first is not None
     assert len(first.id) == limits.FRAME_ITEMS_MAX
-    pending.take_frame(0.0, 10_000)
+    for _ in range(2):
+        pending.take_frame(0.0, 10_000)
     for index in range(3):
         pending.offer(outcomes.item(index, payload=bytes(limits.FRAME_BYTES_TARGET)))
     large = pending.take_frame(0.0, 10_000)
     assert large is not None
     assert len(large.id) == 1
+
+
+@pytest.mark.parametrize(
+    ("waiting", "frames"), [(1, [1]), (32, [32]), (33, [32, 1]), (64, [32, 32]), (100, [50, 50])]
+)
+def test_a_frame_takes_half_of_what_is_unsettled_unless_that_is_little(
+    waiting: int, frames: list[int]
+) -> None:
+    pending, outcomes = Pending(retry=True), Outcomes()
+    for index in range(waiting):
+        pending.offer(outcomes.item(index))
+    sizes = []
+    while (frame := pending.take_frame(0.0, 10_000)) is not None:
+        sizes.append(len(frame.id))
+    assert sizes == frames
 
 
 def test_no_more_in_flight_than_the_sidecar_takes() -> None:
