@@ -308,24 +308,31 @@ class Replica:
         for state in ready.read_states:
             _, tags = self._reads_in_flight.pop(state.context, (0, []))
             self._out.reads.extend((tag, state.index) for tag in tags)
+        asked = [message for message in ready.messages if message.type is MessageType.VOTE]
+        written = any(message.to == APPEND_THREAD for message in ready.messages)
+        assert written or not asked, "a candidacy is a new vote"
         for message in ready.messages:
             if message.to == APPEND_THREAD:
-                self._persist(message)
+                self._persist(message, asked)
             elif message.to == APPLY_THREAD:
                 self._apply(message.entries)
                 for response in message.responses:
                     self.raw.step(response)
-            else:
+            elif message.type is not MessageType.VOTE:
                 self._out.messages.append(message)
 
-    def _persist(self, message: Message) -> None:
+    def _persist(self, message: Message, asked: list[Message]) -> None:
+        """Write, and answer then. Votes are asked for then, too: the others may be a majority
+        without this member, and a leader whose term a crash takes back could lead it once more.
+        """
+        responses = [*message.responses, *asked]
         state: HardState | None = None
         if message.type is not MessageType.STORAGE_APPEND:
             raise AssertionError(f"{message.type.name} is no storage message")
         if message.term or message.vote or message.commit:
             state = HardState(message.term, message.vote, message.commit)
         if not message.entries and message.snapshot is None and not self._is_new_vote(state):
-            self._persist_nothing(state, message.responses)
+            self._persist_nothing(state, responses)
             return
         if state is None:
             state = self._unwritten
@@ -337,7 +344,7 @@ class Replica:
             entries=message.entries,
             snapshot=message.snapshot,
             installed=message.snapshot is not None,
-            responses=message.responses,
+            responses=responses,
         )
         self._submit(job)
 

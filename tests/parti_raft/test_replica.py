@@ -230,6 +230,18 @@ def test_a_vote_leaves_only_after_it_is_written() -> None:
     assert group.replicas[A].is_leader
 
 
+def test_a_candidate_asks_for_votes_only_after_its_own_is_written() -> None:
+    """Or a crash could take its term back while it leads, and it could lead the term once more."""
+    group = Group(A, B, C)
+    group.slow_disks = {A}
+    group.replicas[A].raw.campaign()
+    group.settle()
+    assert not [message for message in group.sent if message.type is MessageType.VOTE]
+    group.slow_disks.clear()
+    group.settle()
+    assert group.replicas[A].is_leader
+
+
 def test_a_moving_commit_index_costs_no_write() -> None:
     group = Group(A, B, C)
     group.elect(A)
