@@ -29,6 +29,7 @@ from tests.sim.world import World
 
 STEP_US: Final = 100 * MS
 HEALED_WITHIN_US: Final = 60 * S  # of virtual time: far above what healing takes
+UNTOLD_AFTER_US: Final = 15 * S
 PROBE_TIMEOUT_MS: Final = 8_000
 STORY_TAIL: Final = 120  # lines
 FRAMES_TOLD: Final = 12
@@ -227,9 +228,22 @@ class _Run:
 
     # -- what healing means
 
+    def _stop_the_untold(self) -> None:
+        """A removed member of whom nobody is left to tell it so is stopped from outside."""
+        world = self.world
+        table = world.raft_checks.canon.table
+        running = {process.me for process in world.processes()}
+        for process, member in world.members():
+            if process.me not in table.members and member.replica.leader not in running:
+                world.counts["removed, told by nobody"] += 1
+                process.machine.crash(power=False)
+                process.machine.gone = True
+
     def _what_is_wrong(self) -> str:
         """One leader, everybody follows it, every partition owned by a member that serves it."""
         world = self.world
+        if self.world.timeline.now_us >= self.world.plan.trouble_for_us + UNTOLD_AFTER_US:
+            self._stop_the_untold()
         members = world.members()
         if any(not machine.is_up and not machine.gone for machine in world.machines):
             return "a machine is down"

@@ -244,8 +244,9 @@ class Troubles:
         knowing = [p.me for p, m in self.world.members() if m.replica.conf_state == conf]
         if machine.process.member is None or not set(conf.voters) <= set(knowing):
             return None  # not while a voter is missing, or behind in the membership
-        if conf.voters_outgoing or self._lost & set(conf.voters):
-            return None
+        taken_in = self.world.raft_checks.canon.table.members
+        if conf.voters_outgoing or self._lost & {*conf.voters, *taken_in}:
+            return None  # one that is lost may be a voter by a change that is under way
         if len(conf.voters) < VOTERS_MIN:
             return None  # without one of two there is no majority, for ever
         self._lost.add(machine.process.me)
