@@ -120,6 +120,7 @@ class RaftChecks:
         self._terms: dict[str, Term] = {}
         self._durable_terms: dict[MemberId, Term] = {}
         self._term_at: dict[int, Term] = {}  # of committed entries
+        self._committed_in: dict[int, Term] = {}  # the term in which they were
         self._top = 0  # the highest of them
 
     def begins(self, process: Process, member: Member) -> None:
@@ -171,6 +172,7 @@ class RaftChecks:
                 continue
             known = self._term_at.setdefault(index, term)
             assert known == term, f"{process.name} commits {index} of term {term}, was {known}"
+            self._committed_in.setdefault(index, member.replica.raw.term)
         self._top = max(self._top, committed)
 
     def _elected(self, process: Process, member: Member, term: Term) -> None:
@@ -178,8 +180,8 @@ class RaftChecks:
         assert other == process.name, f"two leaders of term {term}: {other}, {process.name}"
         log = member.replica.raw._core.log
         index = self._top
-        while index and self._term_at.get(index, 0) >= term:
-            index -= 1  # committed by a later leader than this one
+        while index and self._committed_in.get(index, 0) >= term:
+            index -= 1  # not by an earlier leader: then this one need not hold it
         if index in self._term_at:
             assert log.last_index() >= index, f"{process.name} leads without {index}"
             held = log.term(index)

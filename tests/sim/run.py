@@ -283,6 +283,8 @@ class _Run:
         def missing() -> str:
             for machine in self.world.machines:
                 name, client = machine.name, machine.client
+                if machine.gone:  # it learns only now that it was removed
+                    unserved.pop(name, None)
                 wanted = sorted(unserved.get(name, set()) - asked.get(name, set()))
                 if wanted and client is not None:
                     done = [partial(answered, name, partition) for partition in wanted]
