@@ -20,9 +20,10 @@ from pathlib import Path
 from typing import Final
 
 import parti
+from parti._transport import open_channel, stream_address_call
 from parti.kv import Kv
 from parti_cli.devcluster import Part
-from tests.process.chaos.network import VIA, Network
+from tests.process.chaos.network import HOST, VIA, Network
 from tests.process.chaos.ways import Condition
 from tests.process.chaos.world import ChaosWorld, chaos_world
 
@@ -32,6 +33,7 @@ ROUND_S_MAX: Final = 60.0
 TIMEOUT_S: Final = 120.0
 KILL_EVERY_ROUNDS: Final = 4
 POLL_S: Final = 0.01
+CALL_S: Final = 10.0
 SNAPSHOT_OFTEN: Final = ("--snapshot-every-entries", "64")
 _CLIENT: Final = "client"
 
@@ -80,6 +82,16 @@ class Trial:
     watchers: dict[str, parti.Client]
     writers: list[Writer]
     figures: Figures = field(default_factory=Figures)
+    _relayed: set[int] = field(default_factory=set)  # ports
+
+    async def relay(self, member: str) -> None:
+        """Stand for the app API of a member that has just begun, and for its streams, whose port
+        is another one every time.
+        """
+        app = self.world.cluster.addresses(member).app
+        ports = {int(app.rpartition(":")[2]), await _stream_port(app)} - self._relayed
+        self._relayed |= ports
+        await self.network.add(member, ports)
 
     async def begin(self) -> None:
         """Every writer writes once undisturbed: the clients have their sessions after it."""
@@ -138,7 +150,15 @@ class Trial:
         if leader:
             await self.world.kill(leader, part=Part.SIDECAR)
             await asyncio.to_thread(self.world.cluster.start_ended)
+            await self.relay(leader)
             self.figures.leaders_killed += 1
+
+
+async def _stream_port(app: str) -> int:
+    async with open_channel(app) as channel:
+        reply = await stream_address_call(channel, CALL_S)
+    port: int = reply.port
+    return port
 
 
 @asynccontextmanager
@@ -152,10 +172,9 @@ async def _trial(folder: Path, writers: int) -> AsyncIterator[Trial]:
         trial = Trial(world, network, {}, [])
         for member in world.cluster.running():
             app = world.cluster.addresses(member).app
-            port = int(app.rpartition(":")[2])
-            await network.add(member, [port])
+            await trial.relay(member)
             trial.watchers[member] = await stack.enter_async_context(parti.Client(app))
-            client = await stack.enter_async_context(parti.Client(f"{VIA}:{port}"))
+            client = await stack.enter_async_context(parti.Client(app.replace(HOST, VIA)))
             trial.writers += [
                 Writer(client.kv, f"{member}/{number}", counts=number % 2 == 0)
                 for number in range(writers)

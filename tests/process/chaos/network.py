@@ -39,12 +39,12 @@ class Network:
     # --- who is reached through it ---
 
     async def add(self, member: str, ports: Iterable[int]) -> None:
-        """Listen in the name of a member."""
+        """Listen in the name of a member; at further ports if it is known already."""
         loop = asyncio.get_running_loop()
-        self._servers[member] = []
+        servers = self._servers.setdefault(member, [])
         for port in ports:
             server = await loop.create_server(partial(_Arrival, self, member, port), VIA, port)
-            self._servers[member].append(server)
+            servers.append(server)
 
     async def close(self) -> None:
         """End everything."""
