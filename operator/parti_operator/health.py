@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from aiohttp import web
 
-from parti_sidecar.transport import listening_socket
+from parti_sidecar.listening import listening_socket
 
 PASS_MS_MAX = 240_000
 RESYNCS_MISSED_MAX = 3

@@ -23,8 +23,8 @@ from http import HTTPStatus
 import h11
 
 from parti_sidecar.config_kinds import join_address, split_address
+from parti_sidecar.listening import listening_socket
 from parti_sidecar.logs import event
-from parti_sidecar.transport import listening_socket
 
 CONNECTIONS_MAX = 64
 HEAD_BYTES_MAX = 16 << 10

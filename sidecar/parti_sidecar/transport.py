@@ -24,6 +24,8 @@ from pathlib import Path
 import grpc
 import grpc.aio
 
+from parti_sidecar.listening import listening_socket
+
 MESSAGE_BYTES_MAX = 16 << 20  # the largest whole table fits; frames stay far below
 KEEPALIVE_EVERY_MS = 5_000
 # Also given as ping timeout: the only setting that notices a frozen process.
@@ -124,20 +126,6 @@ async def listen_for_streams(
         make, sock=listening, backlog=ACCEPT_BACKLOG
     )
     return server, bound
-
-
-def listening_socket(host: str, port: int) -> socket.socket:
-    """Listen as `bind` does. Raises OSError.
-
-    Every address of the machine, `0.0.0.0` or `::`, means both families, or the one that the kernel
-    has; gRPC takes it so too. One setting then fits pods of either family.
-    """
-    if ipaddress.ip_address(host).is_unspecified:
-        if socket.has_dualstack_ipv6():
-            return socket.create_server(("::", port), family=socket.AF_INET6, dualstack_ipv6=True)
-        host = "0.0.0.0"  # noqa: S104 - asked for
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    return socket.create_server((host, port), family=family)
 
 
 def split_address(address: str) -> tuple[str, int]:

@@ -129,3 +129,11 @@ def test_settings_may_come_from_variables(
 ) -> None:
     assert start(["--print-config"], {"PARTI_DATA_DIR": str(tmp_path), "PARTI_ZONE": "z"}) == 0
     assert yaml.safe_load(capsys.readouterr().out)["zone"] == "z"
+
+
+@pytest.mark.parametrize(
+    "imported", ["parti_sidecar.main, parti_sidecar.opening", "parti_operator.main"]
+)
+def test_nothing_loads_grpc_before_its_variables_are_set(imported: str) -> None:
+    code = f"import sys, {imported}; sys.exit('grpc' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False, timeout=30).returncode == 0
