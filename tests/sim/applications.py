@@ -187,6 +187,8 @@ class Worker(Application):
         self._release_if_idle(epoch)
 
     def _handled(self, epoch: Epoch, item_id: int) -> None:
+        if self._epochs.get(epoch.row) is not epoch:
+            return  # of a stream that is over: the same number means another message now
         epoch.running = False
         frame = app_pb2.WorkerFrame()
         frame.results.id.append(item_id)
