@@ -35,9 +35,9 @@ verify: $(STAMP) ## Formatting, lint, types, walls between packages, generated c
 	$(BIN)/python tools/render_docs.py --check
 	$(BIN)/python -m tools.render_manifests --check
 
-unit: $(STAMP) ## All tests; those of real processes alone, for they measure time
+unit: $(STAMP) ## All tests; those of real processes not beside others, for they measure time
 	$(BIN)/python -m pytest -n 2 -m "not process and not kube"
-	$(BIN)/python -m pytest -m process
+	$(BIN)/python -m pytest -n 2 -m process
 
 kube: $(STAMP) ## The tests that need Kubernetes: a cluster of three nodes on this machine, as root
 	$(BIN)/python -m pytest tests/kube
