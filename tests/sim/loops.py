@@ -5,8 +5,8 @@ and locks run on it unchanged, under virtual time and in an order that the seed 
 from __future__ import annotations
 
 import asyncio
-import inspect
 from collections.abc import Callable, Coroutine
+from contextlib import suppress
 from contextvars import Context
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
@@ -96,10 +96,16 @@ class ActorLoop:
         return task
 
     def close(self) -> None:
-        """The run is over: tasks that the end of their program kept from beginning never will."""
-        for coro in self._tasks.values():
-            if inspect.getcoroutinestate(coro) == inspect.CORO_CREATED:
-                coro.close()
+        """The run is over: end what still waits here, in its loop, and not wherever its memory is
+        collected.
+        """
+        asyncio._set_running_loop(cast("asyncio.AbstractEventLoop", self))
+        try:
+            for coro in list(self._tasks.values()):
+                with suppress(RuntimeError):  # it wants to wait for others before it ends
+                    coro.close()
+        finally:
+            asyncio._set_running_loop(None)
 
     def create_future(self) -> asyncio.Future[Any]:
         return asyncio.Future(loop=cast("asyncio.AbstractEventLoop", self))
