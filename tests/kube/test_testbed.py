@@ -211,10 +211,14 @@ def test_a_killed_a_frozen_and_a_cut_node_are_lost_and_come_back(
     killed.kill()
     frozen.freeze()
     cut.cut()
-    wait_for(lambda: states() == ["Unknown"] * NODES, 40, "the loss", seen=lambda: str(states()))
-    killed.start()
-    frozen.thaw()
-    cut.heal()
+    try:
+        wait_for(
+            lambda: states() == ["Unknown"] * NODES, 90, "the loss", seen=lambda: str(states())
+        )
+    finally:
+        killed.start()
+        frozen.thaw()
+        cut.heal()
     # A kubelet notices that its connection is dead after up to 45 s (30 s idle, 15 s for a ping).
     wait_for(lambda: states() == ["True"] * NODES, 90, "the return", seen=lambda: str(states()))
     wait_ready(members)

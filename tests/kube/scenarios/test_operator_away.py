@@ -69,19 +69,6 @@ def test_a_roll_goes_on_after_all_operators_died(world: World, installation: Ins
     installation.wait_ready()
 
 
-def test_messages_flow_while_the_apiserver_is_away(
-    world: World, installation: Installation
-) -> None:
-    testbed = world.cluster.nodes()
-    with world.scenario("apiserver stopped for 30 s", graceful=True):
-        testbed.stop_apiserver()
-        try:
-            time.sleep(API_AWAY_S)
-        finally:
-            testbed.start_apiserver()
-    installation.wait_ready()
-
-
 def test_children_that_are_deleted_come_back_at_once(world: World) -> None:
     before = {child["metadata"]["uid"] for child in children(world)}
     names = [name for name in CHILDREN if not name.startswith("statefulset")]
@@ -121,3 +108,16 @@ def test_a_cluster_that_is_made_anew_goes_on_with_its_disks(world: World) -> Non
         world.wait("all pods to go", lambda: not world.pods())
         world.apply()
     assert world.status()["clusterID"] == before
+
+
+def test_messages_flow_while_the_apiserver_is_away(
+    world: World, installation: Installation
+) -> None:
+    testbed = world.cluster.nodes()
+    with world.scenario("apiserver stopped for 30 s", graceful=True):
+        testbed.stop_apiserver()
+        try:
+            time.sleep(API_AWAY_S)
+        finally:
+            testbed.start_apiserver()
+    installation.wait_ready()

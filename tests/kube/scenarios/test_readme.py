@@ -66,10 +66,11 @@ def paste(pasted: Pasted, kubectl: Kubectl, folder: Path) -> str:
         cwd=folder,
         env=environment,
         stdin=subprocess.DEVNULL,
-        capture_output=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,  # a terminal shows both
         text=True,
         timeout=COMMAND_DEADLINE_S,
         check=False,
     )
-    assert done.returncode == 0, f"$ {pasted.command}\n{done.stdout}{done.stderr}"
+    assert done.returncode == 0, f"$ {pasted.command}\n{done.stdout}"
     return done.stdout
