@@ -24,14 +24,17 @@ _READABLE = ("charts", "manifests")
 
 @pytest.fixture
 def bare(cluster: Cluster, api: Reader, images: Images) -> Iterator[Kubectl]:
-    """The cluster without parti, before and after."""
+    """The cluster without parti; the operator that was there before comes back."""
     cluster.nodes()  # nobody's own cluster is emptied
     operator = Installation(cluster.kubectl, api, images)
     kubectl = cluster.kubectl.within("default")
+    was_there = operator.is_there()
     operator.uninstall()
     yield kubectl
     kubectl("delete", "particluster,pvc", "--all")
     operator.uninstall()
+    if was_there:
+        operator.install()
 
 
 @pytest.fixture
