@@ -31,6 +31,7 @@ from parti_sidecar.clocks import lease_clock_ms
 from parti_sidecar.engine import Engine
 from parti_sidecar.handshakes import LocalPeer
 from parti_sidecar.host import PeerHandshake
+from parti_sidecar.inbound_streams import Members
 from parti_sidecar.leader_calls import LeaderCalls
 from parti_sidecar.peer_links import PeerLinks
 from parti_sidecar.peer_service import PeerService
@@ -212,7 +213,7 @@ async def serve(me: MemberId, data_dir: Path) -> None:
     host = GroupHost(me)
     meter = RpcMeter()
     server = make_server()
-    streams = StreamListener(host, meter)  # type: ignore[arg-type]
+    streams = StreamListener(Members(host, meter), meter)  # type: ignore[arg-type]
     _, port = split_address(await streams.start("127.0.0.1:0"))
     service = PeerService(host, meter, LeaderCalls(host), port)  # type: ignore[arg-type]
     descriptor = peer_pb2.DESCRIPTOR.services_by_name["Peer"]
