@@ -1,7 +1,7 @@
 """The CRD on a real API server: what it takes, what it refuses and with which words, what it tells.
 
-A copy of the CRD under a group of its own is tried, so that a chart on the same cluster is not
-disturbed.
+A copy of the CRD under a group and a plural of its own is tried: a chart on the same cluster is not
+disturbed, and `kubectl get particlusters`, which knows groups from a cache, never means the copy.
 """
 
 from __future__ import annotations
@@ -22,7 +22,13 @@ from tests.kube.testbed.kubectl import Kubectl
 
 GROUP = "crd-test.parti.dev"
 SAMPLES = sorted((crd.ROOT / "manifests" / "samples").glob("*.yaml"))
-RESOURCE = f"particlusters.{GROUP}"
+NAMES = {
+    "kind": "PartiCluster",
+    "listKind": "PartiClusterList",
+    "plural": "particlustercopies",
+    "singular": "particlustercopy",
+}
+RESOURCE = f"{NAMES['plural']}.{GROUP}"
 ESTABLISHED_S = 30.0
 
 
@@ -31,7 +37,7 @@ def crd_copy(kubectl: Kubectl) -> Iterator[None]:
     """The CRD under another group; it goes with everything that was made of it."""
     copy: dict[str, Any] = deepcopy(dict(crd.definition()))
     copy["metadata"] = {"name": RESOURCE}
-    copy["spec"]["group"] = GROUP
+    copy["spec"] |= {"group": GROUP, "names": NAMES}
     kubectl("apply", "--server-side", "--filename=-", given=json.dumps(copy))
     try:
         wait_for(lambda: _is_served(kubectl), ESTABLISHED_S, "the CRD to be served")

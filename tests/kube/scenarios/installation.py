@@ -64,11 +64,14 @@ class Installation:
         """One of its pods."""
         return self._api.get(f"{_PODS}/{name}")
 
+    def holder(self) -> str:
+        """The process that holds the lease, by its pod and its own number; empty for nobody."""
+        lease = self._api.find(_LEASE)
+        return str((lease or {}).get("spec", {}).get("holderIdentity") or "")
+
     def leader(self) -> str:
         """The pod that holds the lease."""
-        lease = self._api.find(_LEASE)
-        holder = (lease or {}).get("spec", {}).get("holderIdentity") or ""
-        return str(holder).rpartition("_")[0]
+        return self.holder().rpartition("_")[0]
 
     def wait_ready(self) -> None:
         """Until all replicas are ready and one of them leads."""
