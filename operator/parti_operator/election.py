@@ -50,7 +50,10 @@ class LeaseLostError(Exception):
 
 
 class Election:
-    """One candidate. `clock_ms` counts through suspend; `wall_ms` only labels."""
+    """One candidate. `clock_ms` counts through suspend; `wall_ms` only labels.
+
+    It asks the API server every `retry_ms`, so it knows first that one was away: `api_returned`.
+    """
 
     def __init__(
         self,
@@ -61,6 +64,7 @@ class Election:
         identity: str,
         clock_ms: Callable[[], int],
         wall_ms: Callable[[], int],
+        api_returned: Callable[[], None],
         times: ElectionTimes | None = None,
     ) -> None:
         self._kube = kube
@@ -69,6 +73,8 @@ class Election:
         self._identity = identity
         self._clock_ms = clock_ms
         self._wall_ms = wall_ms
+        self._api_returned = api_returned
+        self._api_away = False
         self._times = times or ElectionTimes()
         self._seen_version = ""
         self._seen_at_ms = 0
@@ -128,7 +134,11 @@ class Election:
                 written = await self._write()
         except (KubeError, TimeoutError) as error:
             event(_log, "lease not written", level=logging.WARNING, reason=str(error))
+            self._api_away |= not isinstance(error, KubeError) or error.is_no_answer
             return False
+        if self._api_away:
+            self._api_away = False
+            self._api_returned()
         if written is None:
             return False
         self._see(written)

@@ -93,9 +93,14 @@ class KubeError(Exception):
         return self.status == 409
 
     @property
+    def is_no_answer(self) -> bool:
+        """Nobody answered, or only something in between or behind the API server that failed."""
+        return self.status == 0 or self.status >= 500
+
+    @property
     def is_transient(self) -> bool:
         """Nothing is wrong with the request: the API is away, busy or asks for patience."""
-        return self.status in (0, 408, 410, 429) or self.status >= 500
+        return self.is_no_answer or self.status in (408, 410, 429)
 
 
 class KubeApi(Protocol):

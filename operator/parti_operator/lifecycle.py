@@ -88,14 +88,6 @@ class Operator:
         self._stop = asyncio.Event()
         self._kinds = (*_CLUSTER_KINDS, *(() if config.namespaces else (NODE,)))
         self._cache = Cache(self._changed)
-        self._election = Election(
-            outside.kube,
-            namespace=config.namespace,
-            name=config.lease_name,
-            identity=f"{config.pod_name}_{secrets.token_hex(4)}",
-            clock_ms=lease_clock_ms,
-            wall_ms=wall_clock_unix_ms,
-        )
         self._resync = Resync(
             outside.kube,
             self._cache,
@@ -103,6 +95,15 @@ class Operator:
             optional=(POD_MONITOR,),
             namespaces=config.namespaces,
             missed=lambda plural, number: self._metrics.missed.labels(plural).inc(number),
+        )
+        self._election = Election(
+            outside.kube,
+            namespace=config.namespace,
+            name=config.lease_name,
+            identity=f"{config.pod_name}_{secrets.token_hex(4)}",
+            clock_ms=lease_clock_ms,
+            wall_ms=wall_clock_unix_ms,
+            api_returned=self._resync.api_returned,
         )
         self._queue: WorkQueue[ClusterKey] = WorkQueue(
             self._reconciler(outside).reconcile,

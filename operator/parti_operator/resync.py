@@ -4,6 +4,9 @@ A watch that begins anew does not tell what vanished meanwhile, and one that is 
 for ever. A listing of every kind corrects both, for all clusters at once: its cost does not grow
 with their number. If twice in a row a kind has changed and its watch has told nothing at all, that
 watch is dead, whatever it looks like: the process has to begin anew.
+
+After the API server was away, watches may be open and silent until kopf gives them up (70 s without
+a word). For that long comparisons follow each other closely, and they do not judge watches.
 """
 
 from __future__ import annotations
@@ -11,6 +14,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 
 from parti_operator.cache import Cache
 from parti_operator.kube_api import NODE, PARTI_CLUSTER, Kind, KubeApi, KubeError, Object
@@ -19,6 +23,8 @@ from parti_sidecar.logs import event
 
 FIRST_RETRY_MS = 2_000
 SILENT_MAX = 2
+RETURN_MS = 90_000  # after an outage: longer than kopf bears a silent watch
+RETURN_EVERY_MS = 8_000  # an API server that was overloaded must not be kept so
 
 _log = logging.getLogger(__name__)
 
@@ -50,6 +56,13 @@ class Resync:
         self._missed = missed
         self._told: dict[Kind, int] = {}
         self._silent: dict[Kind, int] = {}
+        self._returned = asyncio.Event()
+        self._close_until_s = 0.0  # of the loop's clock
+
+    def api_returned(self) -> None:
+        """The API server answers again after it did not: distrust the watches for a while."""
+        self._close_until_s = self._now_s() + RETURN_MS / 1000
+        self._returned.set()
 
     async def first(self) -> None:
         """Fill the cache, however long it takes until the API server gives everything."""
@@ -65,11 +78,26 @@ class Resync:
     async def run(self, every_ms: int) -> None:
         """Compare for ever. Raises SilentWatchError."""
         while True:
-            await asyncio.sleep(every_ms / 1000)
+            await self._pause(every_ms)
             try:
                 await self.once()
             except KubeError as error:
                 event(_log, "comparison failed", level=logging.WARNING, reason=str(error))
+
+    async def _pause(self, every_ms: int) -> None:
+        if self._is_close:
+            every_ms = min(every_ms, RETURN_EVERY_MS)
+        self._returned.clear()
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._returned.wait(), every_ms / 1000)
+
+    @property
+    def _is_close(self) -> bool:
+        return self._now_s() < self._close_until_s
+
+    @staticmethod
+    def _now_s() -> float:
+        return asyncio.get_running_loop().time()
 
     async def once(self) -> None:
         """One comparison. Raises KubeError, SilentWatchError."""
@@ -77,7 +105,7 @@ class Resync:
         self.known_optional = frozenset(kind.name for kind in known)
         for kind in self._kinds:
             await self._compare(kind, optional=False)
-        self.last_s = asyncio.get_running_loop().time()
+        self.last_s = self._now_s()
 
     async def _compare(self, kind: Kind, *, optional: bool) -> bool:
         """Whether the API server knows the kind."""
@@ -106,6 +134,7 @@ class Resync:
         told = self._cache.told[kind.plural]
         was_silent = kind in self._told and told == self._told[kind]
         self._told[kind] = told
-        self._silent[kind] = self._silent.get(kind, 0) + 1 if missed and was_silent else 0
+        suspect = missed and was_silent and not self._is_close
+        self._silent[kind] = self._silent.get(kind, 0) + 1 if suspect else 0
         if self._silent[kind] >= SILENT_MAX:
             raise SilentWatchError(f"the watch of {kind.plural} tells nothing")

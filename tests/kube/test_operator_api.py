@@ -267,6 +267,7 @@ def _candidate(kube: Kube, namespace: Kubectl, name: str, times: ElectionTimes) 
         identity=name,
         clock_ms=lambda: time.monotonic_ns() // 1_000_000,
         wall_ms=lambda: time.time_ns() // 1_000_000,
+        api_returned=lambda: None,
         times=times,
     )
 

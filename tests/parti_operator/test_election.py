@@ -25,6 +25,7 @@ class _Candidate:
         self.jump_ms = 0
         self.away = False
         self.ended = False
+        self.returns_ms: list[int] = []  # when it heard again from the API
         self.election = Election(
             _Way(self, kube),  # type: ignore[arg-type]  # the three calls that an election makes
             namespace="parti",
@@ -32,6 +33,7 @@ class _Candidate:
             identity=name,
             clock_ms=lambda: round(now_ms() * self.rate) + self.jump_ms,
             wall_ms=lambda: 0,
+            api_returned=lambda: self.returns_ms.append(now_ms()),
         )
 
     async def run(self) -> None:
@@ -265,6 +267,44 @@ def test_a_holder_whose_lease_was_taken_ends_at_once() -> None:
         assert not first.election.may_act
         assert _holder(kube) == "somebody"
         await task
+
+    run_virtual(main())
+
+
+def test_whoever_leads_or_stands_by_tells_that_the_api_answers_again() -> None:
+    async def main() -> None:
+        kube = MemoryKube()
+        first, second = _two(kube)
+        tasks = [asyncio.create_task(c.run()) for c in (first, second)]
+        await asyncio.sleep(11)
+        kube.fail("replace", "leases", 500)  # once: the leader's renewal
+        await asyncio.sleep(11)
+        assert (len(first.returns_ms), len(second.returns_ms)) == (1, 0)
+        second.away = True
+        await asyncio.sleep(30)
+        assert second.returns_ms == []
+        second.away = False
+        back_ms = now_ms()
+        await asyncio.sleep(30)
+        [told_ms] = second.returns_ms
+        assert told_ms - back_ms <= _TIMES.attempt_ms + _TIMES.retry_ms
+        assert len(first.returns_ms) == 1
+        await _cancel(*tasks)
+
+    run_virtual(main())
+
+
+def test_a_refusal_is_an_answer() -> None:
+    async def main() -> None:
+        kube = MemoryKube()
+        first, _ = _two(kube)
+        task = asyncio.create_task(first.run())
+        await asyncio.sleep(5)
+        kube.fail("replace", "leases", 429)
+        await asyncio.sleep(10)
+        assert first.election.may_act
+        assert first.returns_ms == []
+        await _cancel(task)
 
     run_virtual(main())
 

@@ -18,7 +18,13 @@ from parti_operator.kube_api import (
     KubeError,
     Object,
 )
-from parti_operator.resync import FIRST_RETRY_MS, Resync, SilentWatchError
+from parti_operator.resync import (
+    FIRST_RETRY_MS,
+    RETURN_EVERY_MS,
+    RETURN_MS,
+    Resync,
+    SilentWatchError,
+)
 from tests.parti_operator.defaults import particluster
 from tests.parti_operator.memory_kube import Call, MemoryKube
 from tests.parti_operator.virtual_time import now_ms, run_virtual
@@ -181,6 +187,31 @@ def test_a_watch_that_tells_nothing_while_its_kind_changes_is_dead() -> None:
         desk.kube.put(_service("b"))
         with pytest.raises(SilentWatchError, match="services"):
             await desk.resync.once()
+
+    _play(desk, script)
+
+
+def test_after_an_outage_changes_are_found_although_watches_are_silent() -> None:
+    """For as long as kopf bears a watch that is open and silent; they are not judged for it."""
+    desk = _Desk()
+
+    async def script() -> None:
+        await desk.resync.first()
+        running = asyncio.create_task(desk.resync.run(600_000))
+        await asyncio.sleep(100)
+        desk.kube.put(_service("unnoticed"))
+        desk.resync.api_returned()
+        await asyncio.sleep(0.1)
+        assert desk.services() == ["unnoticed"]
+        for number in range(RETURN_MS // RETURN_EVERY_MS):
+            name = f"s{number}"
+            desk.kube.put(_service(name))
+            await asyncio.sleep(RETURN_EVERY_MS / 1000)
+            assert name in desk.services()
+        asked = desk.kube.requests()
+        await asyncio.sleep(500)
+        assert desk.kube.requests() - asked <= 4  # one more at most: 4 listings
+        running.cancel()
 
     _play(desk, script)
 
