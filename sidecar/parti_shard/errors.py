@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import IntEnum
+from typing import NoReturn
 
 from parti_shard.ids import NO_EPOCH, NO_MEMBER, Epoch, LogIndex, MemberId
 
@@ -71,6 +72,11 @@ class PartiError(Exception):
     def __init__(self, failure: Failure) -> None:
         super().__init__(failure.message or failure.reason.name)
         self.failure = failure
+
+
+def refuse(reason: Reason, text: str) -> NoReturn:
+    """Raise that something was not done, and why."""
+    raise PartiError(Failure(reason, Executed.NO, text))
 
 
 class MalformedFrameError(PartiError):

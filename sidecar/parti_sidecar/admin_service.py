@@ -14,7 +14,7 @@ import grpc.aio
 
 from parti_proto import admin_pb2
 from parti_shard.commands import DescribeMember, Pin, SetIntent, SetPolicy
-from parti_shard.errors import Executed, Failure, PartiError, Reason
+from parti_shard.errors import Executed, Failure, PartiError, Reason, refuse
 from parti_shard.explain import explain
 from parti_shard.ids import NO_MEMBER, MemberId
 from parti_shard.member import Member
@@ -28,7 +28,6 @@ from parti_sidecar.admin_values import (
     lease_ttl_from,
     partitions_from,
     policy_from,
-    refuse,
 )
 from parti_sidecar.admin_views import members_view, partition_view, partitions_view, status_of
 from parti_sidecar.host import Host

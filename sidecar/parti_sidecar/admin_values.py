@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import re
 import secrets
-from typing import NoReturn
 
 from parti_proto import admin_pb2
 from parti_shard.commands import Intent
-from parti_shard.errors import Executed, Failure, PartiError, Reason
+from parti_shard.errors import Reason, refuse
 from parti_shard.ids import MemberId
 from parti_shard.limits import LEASE_TTL_MS_MAX, LEASE_TTL_MS_MIN, PARTITIONS_MAX, LeaseTimes
 from parti_shard.policy import STRATEGIES, Policy, Strategy
@@ -16,11 +15,6 @@ from parti_shard.table import Table
 from parti_sidecar.config_kinds import CAPACITY, LABEL, BadValueError, Kind
 
 _CLUSTER_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
-
-
-def refuse(reason: Reason, text: str) -> NoReturn:
-    """Say that a request is wrong; it was not executed."""
-    raise PartiError(Failure(reason, Executed.NO, text))
 
 
 def known_member(member: int, table: Table) -> MemberId:

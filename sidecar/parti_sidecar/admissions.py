@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 from typing import Protocol
 
 from parti_shard.commands import Command, Intent, NewMember, SetIntent
-from parti_shard.errors import Executed, Failure, PartiError, Reason
+from parti_shard.errors import Reason, refuse
 from parti_shard.ids import MemberId
 from parti_shard.limits import PROTOCOL_VERSION
 from parti_shard.member import Member
@@ -48,9 +48,9 @@ class Admissions:
         host = self._host
         member = host.leading_member()
         if applicant.protocol_version != PROTOCOL_VERSION:
-            _refuse(Reason.PROTOCOL_VERSION, f"this cluster speaks protocol {PROTOCOL_VERSION}")
+            refuse(Reason.PROTOCOL_VERSION, f"this cluster speaks protocol {PROTOCOL_VERSION}")
         if applicant.cluster_id not in ("", host.cluster_id):
-            _refuse(Reason.WRONG_CLUSTER, f"this is cluster {host.cluster_id}")
+            refuse(Reason.WRONG_CLUSTER, f"this is cluster {host.cluster_id}")
         async with self._one_at_a_time:
             if applicant.member not in member.table.members:
                 await self._take_in(member, applicant)
@@ -72,10 +72,6 @@ class Admissions:
                 continue
             if record.session:
                 text = f"a member named {record.name} is alive, or was a moment ago"
-                _refuse(Reason.CONFLICT, text)
+                refuse(Reason.CONFLICT, text)
             event(_log, "member lost its disk", member=record.name, id=f"{old:016x}")
             await self._host.propose(SetIntent(old, Intent.REMOVE))
-
-
-def _refuse(reason: Reason, text: str) -> None:
-    raise PartiError(Failure(reason, Executed.NO, text))

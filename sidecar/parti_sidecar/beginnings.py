@@ -5,7 +5,7 @@ from __future__ import annotations
 from parti_raft.replica_values import ReplicaLimits, RestoredState
 from parti_raft.types import ConfState, HardState, LogIndex, Snapshot, Term
 from parti_shard.commands import NewMember
-from parti_shard.errors import Executed, Failure, PartiError, Reason
+from parti_shard.errors import Reason, refuse
 from parti_shard.ids import NO_MEMBER
 from parti_shard.member import MemberSettings
 from parti_shard.own_session import Profile
@@ -53,7 +53,7 @@ def joined(stored: StoredState) -> RestoredState:
     """
     if stored.snapshot is not None or stored.hard_state != HardState():
         text = "the founding of a cluster was begun here; empty the data directory to join another"
-        raise PartiError(Failure(Reason.CONFLICT, Executed.NO, text))
+        refuse(Reason.CONFLICT, text)
     return RestoredState()
 
 

@@ -13,13 +13,13 @@ import logging
 import random
 import secrets
 from collections.abc import Callable, Sequence
-from typing import Any, NoReturn
+from typing import Any
 
 from parti_raft.replica_values import RestoredState
 from parti_shard.codec import encode_batch
 from parti_shard.commands import Command, NewMember, Outcome, Require
 from parti_shard.effects import Effects
-from parti_shard.errors import Executed, Failure, PartiError, Reason
+from parti_shard.errors import Failure, Reason, refuse
 from parti_shard.ids import NO_MEMBER, LogIndex, MemberId, PartitionId, StreamId, WorkerId
 from parti_shard.member import Member
 from parti_shard.policy import Policy
@@ -169,15 +169,15 @@ class Driver:
     ) -> str:
         """Become the first member of a new cluster; the same again is fine."""
         if self.config.cluster_id not in ("", cluster_id):
-            _refuse(Reason.WRONG_CLUSTER, f"this member is set to be of {self.config.cluster_id}")
+            refuse(Reason.WRONG_CLUSTER, f"this member is set to be of {self.config.cluster_id}")
         if self._stored.identity.removed:
-            _refuse(Reason.CONFLICT, REMOVED)
+            refuse(Reason.CONFLICT, REMOVED)
         if self._joiner is not None and not self.cluster_id:
             await self._joiner.stand_back()
         if self.cluster_id:
             if self.cluster_id == cluster_id:
                 return cluster_id
-            _refuse(Reason.CONFLICT, f"this member belongs to cluster {self.cluster_id} already")
+            refuse(Reason.CONFLICT, f"this member belongs to cluster {self.cluster_id} already")
         founder = NewMember(self._me, self.config.name, self.advertised, self.config.zone)
         table = Table.initial(cluster_id, partitions, policy, founder, lease_ttl_ms)
         restored = founded(self._storage, self._stored, table, founder)
@@ -217,10 +217,10 @@ class Driver:
         """End the process, to begin again as the only voter of the cluster."""
         member = self.member
         if member is None:
-            _refuse(Reason.NOT_READY, "this member is in no cluster")
+            refuse(Reason.NOT_READY, "this member is in no cluster")
         order = demanded_order(self._stored.identity, cluster_id, incarnation)
         if quorum_seen(member, self.now_ms()):
-            _refuse(Reason.CONFLICT, "the cluster has a leader: its quorum is not lost")
+            refuse(Reason.CONFLICT, "the cluster has a leader: its quorum is not lost")
         write_order(self.config.data_dir, order)
         self.fail(NewQuorumOrderedError())
 
@@ -389,7 +389,7 @@ class Driver:
         assert isinstance(outcome, Outcome)
         if not outcome.ok:
             text = f"the table refuses: {outcome.rejection.name.lower().replace('_', ' ')}"
-            _refuse(Reason.CONFLICT, text)
+            refuse(Reason.CONFLICT, text)
         return outcome.value
 
     async def admit(self, applicant: Applicant) -> Admission:
@@ -402,9 +402,9 @@ class Driver:
         if to == self._me:
             return to
         if to != NO_MEMBER and to not in member.replica.conf_state.voters:
-            _refuse(Reason.CONFLICT, "only a voter can lead")
+            refuse(Reason.CONFLICT, "only a voter can lead")
         if not member.leads_others:
-            _refuse(Reason.CONFLICT, "no other member votes")
+            refuse(Reason.CONFLICT, "no other member votes")
         member.transfer_leader(to)
         self.touch()
         try:
@@ -490,11 +490,7 @@ class Driver:
         """The member, if it leads. Raises PartiError."""
         member = self.member
         if member is None:
-            raise PartiError(Failure(Reason.NOT_READY, message="in no cluster yet"))
+            refuse(Reason.NOT_READY, "in no cluster yet")
         if not member.is_leader:
-            raise PartiError(Failure(Reason.NO_LEADER, message="this member does not lead"))
+            refuse(Reason.NO_LEADER, "this member does not lead")
         return member
-
-
-def _refuse(reason: Reason, text: str) -> NoReturn:
-    raise PartiError(Failure(reason, Executed.NO, text))

@@ -24,7 +24,7 @@ import grpc
 import grpc.aio
 
 from parti_proto import peer_pb2
-from parti_shard.errors import Executed, Failure, PartiError, Reason
+from parti_shard.errors import Executed, Failure, PartiError, Reason, refuse
 from parti_shard.ids import MemberId
 from parti_shard.limits import PROTOCOL_VERSION
 from parti_sidecar.config import SidecarConfig
@@ -94,11 +94,11 @@ class Joiner:
             refusals = await self._ask_everybody()
             if self._admission is not None:
                 text = f"this member was taken into cluster {self._admission.cluster_id}"
-                raise PartiError(Failure(Reason.CONFLICT, Executed.NO, text))
+                refuse(Reason.CONFLICT, text)
             for address, failure in refusals.items():
                 if not _proves_no_cluster(failure):
                     text = f"{address} may be of a cluster already: {failure.message}"
-                    raise PartiError(Failure(Reason.CONFLICT, Executed.NO, text))
+                    refuse(Reason.CONFLICT, text)
             self._stood_back = True
 
     async def _ask_everybody(self) -> Refusals:
@@ -196,7 +196,7 @@ async def _connect(channel: grpc.aio.Channel, address: str) -> None:
     except TimeoutError:
         pass
     text = f"nobody answers at {address}"
-    raise PartiError(Failure(Reason.CONNECTION_LOST, Executed.NO, text))
+    refuse(Reason.CONNECTION_LOST, text)
 
 
 def _unless_hopeless(refusals: Refusals) -> None:

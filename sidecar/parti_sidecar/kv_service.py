@@ -15,7 +15,7 @@ from parti_kv.limits import KEY_BYTES_MAX
 from parti_kv.store import KvStore
 from parti_kv.values import Change, LockView, Revision, SessionId, Status
 from parti_proto import kv_pb2
-from parti_shard.errors import Executed, Failure, PartiError, Reason
+from parti_shard.errors import Executed, Failure, PartiError, Reason, refuse
 from parti_shard.kv_access import TIMEOUT_MS
 from parti_shard.kv_frames import KEEP_SESSIONS_MAX
 from parti_sidecar.app_streams import GrpcWire, Wire
@@ -132,7 +132,10 @@ class KvService:
     ) -> kv_pb2.KvKeepAliveReply:
         """Keep client sessions alive."""
         if len(request.session) > KEEP_SESSIONS_MAX:
-            _refuse(f"{len(request.session)} sessions, the limit is {KEEP_SESSIONS_MAX}")
+            refuse(
+                Reason.INVALID_ARGUMENT,
+                f"{len(request.session)} sessions, the limit is {KEEP_SESSIONS_MAX}",
+            )
         alive = await self._calls.keep_alive(tuple(map(SessionId, request.session)))
         return kv_pb2.KvKeepAliveReply(alive=alive)
 
@@ -189,7 +192,7 @@ class KvService:
             while not store.locks.holds(name, session):
                 if store.locks.ticket(name, session) is None:
                     text = "the session was closed or has expired while it waited"
-                    raise PartiError(Failure(Reason.SESSION_OVER, Executed.NO, text))
+                    refuse(Reason.SESSION_OVER, text)
                 changed.clear()
                 await changed.wait()
 
@@ -223,7 +226,7 @@ class KvService:
         """An event that is set by changes; the number of those who wait is bounded."""
         if self._watchers >= WATCHERS_MAX:
             text = f"{WATCHERS_MAX} watchers of the store, no more are taken"
-            raise PartiError(Failure(Reason.OVERLOADED, Executed.NO, text))
+            refuse(Reason.OVERLOADED, text)
         changed = asyncio.Event()
         stop = watch(changed.set)
         self._watchers += 1
@@ -257,11 +260,9 @@ def _timeout_ms(context: Context) -> int:
 
 def _check_key(key: bytes) -> None:
     if not 0 < len(key) <= KEY_BYTES_MAX:
-        _refuse(f"a key of {len(key)} bytes, it may have 1 to {KEY_BYTES_MAX}")
-
-
-def _refuse(text: str) -> None:
-    raise PartiError(Failure(Reason.INVALID_ARGUMENT, Executed.NO, text))
+        refuse(
+            Reason.INVALID_ARGUMENT, f"a key of {len(key)} bytes, it may have 1 to {KEY_BYTES_MAX}"
+        )
 
 
 async def _within(work: Awaitable[object], timeout_s: float) -> bool:

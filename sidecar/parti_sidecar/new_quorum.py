@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from parti_raft.types import NO_MEMBER
-from parti_shard.errors import Executed, Failure, PartiError, Reason
+from parti_shard.errors import Reason, refuse
 from parti_shard.member import Member
 from parti_shard.new_quorum import CannotSurviveError, survivor
 from parti_sidecar.beginnings import resumed
@@ -117,10 +117,10 @@ def demanded_order(identity: Identity, cluster_id: str, incarnation: int) -> Ord
     """The order that a caller asks of a running member. Raises PartiError."""
     if identity.cluster_id != cluster_id:
         text = f"this is a member of {identity.cluster_id}, not of {cluster_id!r}"
-        raise PartiError(Failure(Reason.WRONG_CLUSTER, Executed.NO, text))
+        refuse(Reason.WRONG_CLUSTER, text)
     if identity.incarnation != incarnation:
         text = f"this is incarnation {identity.incarnation} of the cluster, not {incarnation}"
-        raise PartiError(Failure(Reason.CONFLICT, Executed.NO, text))
+        refuse(Reason.CONFLICT, text)
     return Order(cluster_id, incarnation + 1)
 
 

@@ -13,9 +13,8 @@ from typing import Any
 import grpc.aio
 
 from parti_proto import peer_pb2
-from parti_shard.errors import Executed, Failure, PartiError, Reason
+from parti_shard.errors import Executed, Failure, PartiError, Reason, refuse
 from parti_shard.ids import NO_MEMBER, MemberId
-from parti_sidecar.admin_values import refuse
 from parti_sidecar.config_kinds import LABEL, BadValueError, DialAddress, Kind
 from parti_sidecar.handshakes import accept_handshake
 from parti_sidecar.host import Applicant, Host
@@ -107,7 +106,7 @@ class PeerService:
             following = await read_within(context, WRITE_STALL_MS)
             if following is None:
                 text = "the stream ended before the snapshot was whole"
-                raise PartiError(Failure(Reason.CONNECTION_LOST, Executed.NO, text))
+                refuse(Reason.CONNECTION_LOST, text)
             chunk = following
             self._meter.frame_in(SNAPSHOT, 1)
         self._host.peer_snapshot(sender, first.message, self._snapshots.finish(sender))

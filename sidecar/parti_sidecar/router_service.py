@@ -7,7 +7,7 @@ import asyncio
 import grpc.aio
 
 from parti_proto import app_pb2
-from parti_shard.errors import Executed, Failure, PartiError, Reason
+from parti_shard.errors import PartiError, Reason, refuse
 from parti_shard.ids import BY_KEY
 from parti_shard.limits import PROTOCOL_VERSION, RouterLimits
 from parti_sidecar.app_streams import GrpcWire, Wire
@@ -117,7 +117,7 @@ class RouterService:
         table = table_of(self._host)
         if self._watchers >= WATCHERS_MAX:
             text = f"{WATCHERS_MAX} watchers of the table, no more are taken"
-            raise PartiError(Failure(Reason.OVERLOADED, Executed.NO, text))
+            refuse(Reason.OVERLOADED, text)
         watch = TableWatch(self._host, table)
         self._watchers += 1
         try:

@@ -20,7 +20,7 @@ import grpc.aio
 
 from parti_proto import peer_pb2
 from parti_raft.codec import decode_message
-from parti_shard.errors import Executed, Failure, MalformedFrameError, PartiError, Reason
+from parti_shard.errors import MalformedFrameError, PartiError, Reason, refuse
 from parti_shard.ids import MemberId
 from parti_sidecar.handshakes import LocalPeer
 from parti_sidecar.host import Host
@@ -70,7 +70,7 @@ class SnapshotReceiver:
         """How much of this snapshot is here; another one of this sender is dropped."""
         if key.size_bytes > SNAPSHOT_BYTES_MAX:
             text = f"snapshot of {key.size_bytes} bytes, limit {SNAPSHOT_BYTES_MAX}"
-            raise PartiError(Failure(Reason.PAYLOAD_TOO_LARGE, Executed.NO, text))
+            refuse(Reason.PAYLOAD_TOO_LARGE, text)
         partial = self._partials.get(sender)
         if partial is None or partial.key != key:
             self._partials[sender] = partial = _Partial(key)

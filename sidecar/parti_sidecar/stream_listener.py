@@ -11,7 +11,7 @@ import asyncio
 import logging
 from typing import Protocol
 
-from parti_shard.errors import Executed, Failure, MalformedFrameError, PartiError, Reason
+from parti_shard.errors import Executed, Failure, MalformedFrameError, PartiError, Reason, refuse
 from parti_sidecar.logs import event
 from parti_sidecar.rpc_meter import RpcMeter
 from parti_sidecar.streams import FIRST_FRAME_MS
@@ -112,7 +112,7 @@ class StreamListener:
         stream.closed.add_done_callback(lambda _: self._streams.discard(stream))
         if len(self._streams) > STREAMS_MAX:
             text = f"{STREAMS_MAX} streams, no more are taken"
-            raise PartiError(Failure(Reason.OVERLOADED, Executed.NO, text))
+            refuse(Reason.OVERLOADED, text)
 
     def _make(self) -> FrameStream:
         return FrameStream(AcceptedStream(self), self.reception.side, bytes_max=HELLO_BYTES_MAX)

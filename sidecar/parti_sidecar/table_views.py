@@ -11,7 +11,7 @@ import asyncio
 from collections.abc import Iterable
 
 from parti_proto import app_pb2
-from parti_shard.errors import Executed, Failure, PartiError, Reason
+from parti_shard.errors import PartiError, Reason, refuse
 from parti_shard.ids import NO_MEMBER, MemberId, PartitionId
 from parti_shard.keys import partition_of
 from parti_shard.table import Table
@@ -33,11 +33,11 @@ def target_partition(request: object, table: Table) -> PartitionId:
     assert isinstance(request, app_pb2.SendRequest | app_pb2.LocateRequest)
     by_partition = request.HasField("partition")
     if by_partition == request.HasField("key"):
-        _refuse(Reason.BAD_TARGET, "give either a partition or a key")
+        refuse(Reason.BAD_TARGET, "give either a partition or a key")
     if by_partition:
         return checked_partition(request.partition, table)
     if not request.key:
-        _refuse(Reason.EMPTY_KEY, "the key has no bytes")
+        refuse(Reason.EMPTY_KEY, "the key has no bytes")
     return partition_of(request.key, table.partitions)
 
 
@@ -45,7 +45,7 @@ def checked_partition(partition: int, table: Table) -> PartitionId:
     """Refuse a partition that does not exist."""
     if partition >= table.partitions:
         text = f"partition {partition} is not in 0..{table.partitions - 1}"
-        _refuse(Reason.BAD_PARTITION, text)
+        refuse(Reason.BAD_PARTITION, text)
     return PartitionId(partition)
 
 
@@ -92,7 +92,3 @@ def member_name(table: Table, member: MemberId) -> str:
     """A member's name, empty for nobody and for those who have left."""
     record = table.members.get(member)
     return record.name if record is not None else ""
-
-
-def _refuse(reason: Reason, text: str) -> None:
-    raise PartiError(Failure(reason, Executed.NO, text))

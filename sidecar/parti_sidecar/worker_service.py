@@ -10,7 +10,7 @@ from __future__ import annotations
 import grpc.aio
 
 from parti_proto import app_pb2
-from parti_shard.errors import Executed, Failure, MalformedFrameError, PartiError, Reason
+from parti_shard.errors import MalformedFrameError, PartiError, Reason, refuse
 from parti_shard.ids import WorkerId
 from parti_shard.limits import PROTOCOL_VERSION, RouterLimits
 from parti_shard.router import Router
@@ -47,7 +47,7 @@ class WorkerService:
         """Begin a worker's stream, whatever carries it."""
         hello = checked_hello(first)
         if self._refused_because:
-            raise PartiError(Failure(Reason.CONFLICT, Executed.NO, self._refused_because))
+            refuse(Reason.CONFLICT, self._refused_because)
         router = self._host.router
         if router is None:
             raise PartiError(NOT_READY)
@@ -123,7 +123,7 @@ def checked_hello(frame: app_pb2.WorkerFrame) -> app_pb2.Hello:
     hello = frame.hello
     if hello.protocol_version != PROTOCOL_VERSION:
         text = f"protocol version {hello.protocol_version}, this sidecar speaks {PROTOCOL_VERSION}"
-        raise PartiError(Failure(Reason.PROTOCOL_VERSION, Executed.NO, text))
+        refuse(Reason.PROTOCOL_VERSION, text)
     for name in ("credits", "partition_credits"):
         if not 1 <= getattr(hello, name) <= CREDITS_MAX:
             _bad(f"{name} is {getattr(hello, name)}, must be 1..{CREDITS_MAX}")
@@ -135,4 +135,4 @@ def checked_hello(frame: app_pb2.WorkerFrame) -> app_pb2.Hello:
 
 
 def _bad(text: str) -> None:
-    raise PartiError(Failure(Reason.INVALID_ARGUMENT, Executed.NO, text))
+    refuse(Reason.INVALID_ARGUMENT, text)

@@ -13,7 +13,7 @@ import pytest
 from parti_raft.codec import encode_message
 from parti_raft.types import ConfState, LogIndex, MemberId, Message, MessageType, Snapshot, Term
 from parti_shard.commands import Intent, SetIntent
-from parti_shard.errors import Executed, Failure, MalformedFrameError, PartiError, Reason
+from parti_shard.errors import Executed, Failure, MalformedFrameError, PartiError, Reason, refuse
 from parti_shard.ids import NO_MEMBER
 from parti_shard.limits import PROTOCOL_VERSION, LeaseTimes
 from parti_shard.policy import Policy
@@ -197,7 +197,7 @@ async def test_a_join_that_never_can_be_ends_the_process(
     world: DriverWorld, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def wrong(*_: object) -> None:
-        driver_module._refuse(Reason.WRONG_CLUSTER, "this is cluster x")
+        refuse(Reason.WRONG_CLUSTER, "this is cluster x")
 
     monkeypatch.setattr(joining, "ask", wrong)
     run = await world.start(2, join=("127.0.0.1:1",))
