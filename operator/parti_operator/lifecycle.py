@@ -155,7 +155,12 @@ class Operator:
         watched = [*self._kinds]
         if POD_MONITOR.name in self._resync.known_optional:
             watched.append(POD_MONITOR)
-        self._watches = Watches(self._cache, kinds=watched, namespaces=self._config.namespaces)
+        self._watches = Watches(
+            self._cache,
+            kinds=watched,
+            namespaces=self._config.namespaces,
+            heard=self._metrics.heard,
+        )
         watching = await self._watches.start(self._take_signals)
         async with asyncio.TaskGroup() as group:
             group.create_task(_join(watching), name="watches")

@@ -79,6 +79,10 @@ class Metrics:
         """A request to the Kubernetes API has ended."""
         self.requests.labels(verb, plural, str(status)).inc()
 
+    def heard(self, plural: str) -> None:
+        """A watch has told something."""
+        self.last_event.labels(plural).set_to_current_time()
+
     def _define_work(self) -> None:
         self.leader = self._gauge(
             "parti_operator_leader", "1 while this replica acts, 0 while it stands by"
@@ -127,6 +131,11 @@ class Metrics:
             "parti_operator_last_sync_timestamp_seconds",
             "When the cache was last compared with the API server as a whole",
         )
+        self.last_event = self._gauge(
+            "parti_operator_watch_last_event_timestamp_seconds",
+            "When the watch of a kind last told anything; absent until it does",
+            ["resource"],
+        )
         self.missed = self._counter(
             "parti_operator_missed_changes_total",
             "Changes that a comparison found and no watch had told",
@@ -137,9 +146,9 @@ class Metrics:
         self.catalog.append(Described(name, "counter", tuple(labels), text))
         return Counter(name, text, labels, registry=self.registry)
 
-    def _gauge(self, name: str, text: str) -> Gauge:
-        self.catalog.append(Described(name, "gauge", (), text))
-        return Gauge(name, text, registry=self.registry)
+    def _gauge(self, name: str, text: str, labels: Sequence[str] = ()) -> Gauge:
+        self.catalog.append(Described(name, "gauge", tuple(labels), text))
+        return Gauge(name, text, labels, registry=self.registry)
 
     def _histogram(self, name: str, text: str, buckets: Sequence[float]) -> Histogram:
         self.catalog.append(Described(name, "histogram", (), text))

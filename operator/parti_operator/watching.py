@@ -45,7 +45,10 @@ class WatchError(Exception):
 
 
 class Watches:
-    """All watches of the process; belongs to one running loop."""
+    """All watches of the process; belongs to one running loop.
+
+    `heard` is told the plural of a kind with everything that its watch tells.
+    """
 
     def __init__(
         self,
@@ -53,11 +56,13 @@ class Watches:
         *,
         kinds: Iterable[Kind],
         namespaces: tuple[str, ...],  # none: all
+        heard: Callable[[str], None],
         environ: Mapping[str, str] = os.environ,
     ) -> None:
         self._cache = cache
         self._kinds = tuple(kinds)
         self._namespaces = namespaces
+        self._heard = heard
         self._environ = environ
         self._stop = asyncio.Event()
         self._run: asyncio.Task[None] | None = None
@@ -117,6 +122,7 @@ class Watches:
 
     def _handler(self, kind: Kind) -> Callable[..., Coroutine[Any, Any, None]]:
         async def see(event: kopf.RawEvent, **_: object) -> None:
+            self._heard(kind.plural)
             object_: dict[str, Any] = dict(event["object"])
             if event["type"] == _DELETED:
                 self._cache.remove(kind, object_)

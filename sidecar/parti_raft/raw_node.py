@@ -156,6 +156,15 @@ class RawNode:
         """Let a follower grant (pre-)votes although it has heard of its leader lately."""
         step(self._core, Message(MessageType.FORGET_LEADER))
 
+    @property
+    def follows_in_vain(self) -> bool:
+        """No word of its leader has come for an election timeout, and it cannot campaign, which
+        would make it forget the leader: a learner, or a member that is out.
+        """
+        core = self._core
+        silent = core.election_elapsed >= core.election_timeout
+        return silent and not core.promotable and core.leader not in (NO_MEMBER, core.id)
+
     def report_unreachable(self, member: MemberId) -> None:
         """The last messages to a member were not delivered."""
         if self._core.role is Role.LEADER:

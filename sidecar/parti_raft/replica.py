@@ -143,6 +143,8 @@ class Replica:
         """Let one tick of time pass."""
         self._ticks += 1
         self.raw.tick()
+        if self.raw.follows_in_vain:
+            self.raw.forget_leader()
         self._take_slice()
         self._taker.tick(self._ticks)
         if self._reads_in_flight:

@@ -113,7 +113,9 @@ class Leadership:
         if isinstance(frame, Propose):
             self._take_over(sender, frame)
             return
-        if self._term and sender not in self._table.members:
+        # Who has applied less than the sender may be a leader of the past, before it was let in.
+        knows_all = self._table.applied_index >= frame.applied_index
+        if self._term and knows_all and sender not in self._table.members:
             refusal: RenewRefusal | None = RenewRefusal.UNKNOWN_MEMBER
         else:
             refusal = self.coordinator.renewal(frame, now_ms)
@@ -180,7 +182,7 @@ class Leadership:
         if not self._term:
             self._answer(tag, Reason.NO_LEADER, Outcome(), LogIndex(0))
         elif sender not in self._table.members:
-            self._answer(tag, Reason.UNKNOWN_MEMBER, Outcome(), LogIndex(0))
+            self._answer(tag, Reason.UNKNOWN_MEMBER, Outcome(), self._table.applied_index)
         else:
             self._replica.propose(tag, frame.batch)
 

@@ -28,7 +28,7 @@ from parti_shard.commands import NewMember, Rejection
 from parti_shard.coordinator import Coordinator
 from parti_shard.effects import Effects, Event
 from parti_shard.errors import Executed, Failure, MalformedFrameError, Reason
-from parti_shard.ids import NO_MEMBER, NO_SESSION, MemberId
+from parti_shard.ids import NO_MEMBER, MemberId
 from parti_shard.kv_access import KvAccess, KvCommandTag, KvRoundTag, check_kv_frame
 from parti_shard.leadership import Leadership, OwnTag, RoundTag, check_said
 from parti_shard.lease import RenewAck, RenewRefusal
@@ -111,7 +111,7 @@ class Member:
         self._own_frames: list[Frame] = []  # what this member says to itself
         self._revision_told = self.store.revision
         self._leader_seen = NO_MEMBER
-        self._voters_asked = 0
+        self._frames_said = 0
         self._lease_told = (self.session.session, 0)
         self._followed_index = -1
         self._members_seen: frozenset[MemberId] = frozenset()
@@ -215,7 +215,7 @@ class Member:
         if released:
             self.session.released(released)
         due = self.session.renewal_due(now_ms, worker_ready=self.router.worker_ready)
-        return due and self._listener() != NO_MEMBER
+        return due and self._listener(now_ms) != NO_MEMBER
 
     # --- turns ------------------------------------------------------------------------------------
 
@@ -258,7 +258,7 @@ class Member:
 
     def _speak(self, now_ms: int) -> None:
         """Say what is due to whoever listens."""
-        listener = self._listener()
+        listener = self._listener(now_ms)
         if listener == NO_MEMBER:
             return
         ready = self.router.worker_ready
@@ -271,10 +271,11 @@ class Member:
         )
         self._tell_lease(now_ms)  # it may have been given up just now
         if frame is not None:
+            self._frames_said += 1
             self._say(listener, frame)
 
-    def _listener(self) -> MemberId:
-        """The leader. Without one and without a session: the voters in turn.
+    def _listener(self, now_ms: int) -> MemberId:
+        """The leader. Without one and without a lease: the voters in turn.
 
         A leader cannot reach a member that came back at another address, and does not try to
         reach one that was removed. Being asked, it learns the address, or says that it is over.
@@ -282,13 +283,10 @@ class Member:
         leader = self.replica.leader
         if leader == self.me and not self.is_leader:
             return NO_MEMBER  # it would refuse itself
-        if leader != NO_MEMBER or self.session.session != NO_SESSION:
+        if leader != NO_MEMBER or self.session.holder.is_live(now_ms):
             return leader
         voters = [voter for voter in self.replica.conf_state.voters if voter != self.me]
-        if not voters:
-            return NO_MEMBER
-        self._voters_asked += 1
-        return voters[self._voters_asked % len(voters)]
+        return voters[self._frames_said % len(voters)] if voters else NO_MEMBER
 
     def _reports_load(self, now_ms: int, *, worker_ready: bool) -> bool:
         return self.table.policy.load_aware and self.session.renewal_due(
@@ -317,8 +315,9 @@ class Member:
                 self._effects.removed = True
         elif isinstance(frame, KvFrame):
             self.kv.receive(sender, frame, now_ms)
-        elif frame.reason is Reason.UNKNOWN_MEMBER:
+        elif frame.reason is Reason.UNKNOWN_MEMBER and frame.index >= self.table.applied_index:
             # The leader's table is complete: this member was taken out and is told nothing more.
+            # A leader of the past, which has applied less, may not know yet that it was let in.
             self._effects.removed = True
         elif frame.reason is not Reason.OK or frame.rejection is Rejection.WRONG_SESSION:
             # Either it did not reach the log, or this table was not complete when it was asked.

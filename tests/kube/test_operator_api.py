@@ -289,10 +289,12 @@ class _Watching:
     def __init__(self, cluster: Cluster, namespace: Kubectl) -> None:
         self.key = ClusterKey(namespace.namespace, "orders")
         self.cache = Cache(lambda _: None)
+        self.heard: list[str] = []
         self.watches = Watches(
             self.cache,
             kinds=(SERVICE, CONFIG_MAP),
             namespaces=(namespace.namespace,),
+            heard=self.heard.append,
             environ={"KUBECONFIG": str(cluster.kubeconfig)},
         )
 
@@ -339,6 +341,7 @@ async def test_watches_tell_of_labelled_objects(
         await seen.until({"a": "changed"})
         namespace("delete", "configmap", "c")
         await seen.until()
+        assert set(seen.heard) == {"configmaps"}
         managed = namespace("get", "configmaps", "--show-managed-fields", "-o", "yaml")
         assert "kopf" not in managed
 

@@ -10,6 +10,7 @@ _GATE: Final = "tests/parti_shard/test_gate.py::test_"
 _GUARDS: Final = "tests/parti_shard/test_guards.py::test_"
 _LEADERSHIP: Final = "tests/parti_shard/test_leadership.py::test_"
 _LEASE: Final = "tests/parti_shard/test_lease.py::test_"
+_MEMBER: Final = "tests/parti_shard/test_member.py::test_"
 _OWN_SESSION: Final = "tests/parti_shard/test_own_session.py::test_"
 _OWNER: Final = "tests/parti_shard/test_owner.py::test_"
 
@@ -296,5 +297,41 @@ LEASES: Final = (
         "kept.acknowledged_seq = acknowledged_seq",
         "kept.acknowledged_seq = 0",
         (_GUARDS + "a_holder_that_got_answers_once_and_none_since_is_let_go",),
+    ),
+    Mutant(
+        "removed-by-a-leader-of-the-past",
+        "a leader that has applied less than a member says that it is none",
+        "parti_shard/leadership.py",
+        "Leadership.receive",
+        "knows_all = self._table.applied_index >= frame.applied_index",
+        "knows_all = True",
+        (_MEMBER + "only_a_leader_that_knows_all_can_say_who_is_no_member",),
+    ),
+    Mutant(
+        "believes-a-leader-of-the-past",
+        "a member takes itself for removed because of a leader that has applied less",
+        "parti_shard/member.py",
+        "Member._hear",
+        "elif frame.reason is Reason.UNKNOWN_MEMBER and frame.index >= self.table.applied_index:",
+        "elif frame.reason is Reason.UNKNOWN_MEMBER:",
+        (_MEMBER + "only_a_leader_that_knows_all_can_say_who_is_no_member",),
+    ),
+    Mutant(
+        "follows-in-vain",
+        "a learner goes on believing in a leader that is silent",
+        "parti_raft/replica.py",
+        "Replica.tick",
+        "if self.raw.follows_in_vain:",
+        "if False:",
+        (_MEMBER + "whoever_was_taken_out_unheard_asks_others_than_its_leader_of_then",),
+    ),
+    Mutant(
+        "asks-only-a-leader",
+        "a member whose lease is over waits for a leader, which does not know it any more",
+        "parti_shard/member.py",
+        "Member._listener",
+        "if leader != NO_MEMBER or self.session.holder.is_live(now_ms):",
+        "if leader != NO_MEMBER or self.session.session:",
+        (_MEMBER + "whoever_was_taken_out_unheard_asks_others_than_its_leader_of_then",),
     ),
 )

@@ -53,6 +53,7 @@ async def _ask(port: int, path: str, host: str = "127.0.0.1") -> tuple[int, str]
 async def test_the_pages(vitals: Vitals, health: int, readiness: int) -> None:
     metrics = Metrics()
     metrics.count_request("get", "pods", 200)
+    metrics.heard("pods")
     server = HealthServer(lambda: vitals, metrics.text)
     port = await server.start("127.0.0.1", 0)
     try:
@@ -62,6 +63,7 @@ async def test_the_pages(vitals: Vitals, health: int, readiness: int) -> None:
         assert status == 200
         sample = 'parti_operator_api_requests_total{resource="pods",status="200",verb="get"} 1.0'
         assert sample in text
+        assert 'parti_operator_watch_last_event_timestamp_seconds{resource="pods"}' in text
     finally:
         await server.stop()
 

@@ -17,7 +17,13 @@ _KINDS = (PARTI_CLUSTER, STATEFUL_SET, SERVICE, NODE)
 
 
 def _watches(*namespaces: str, **environ: str) -> Watches:
-    return Watches(Cache(lambda _: None), kinds=_KINDS, namespaces=namespaces, environ=environ)
+    return Watches(
+        Cache(lambda _: None),
+        kinds=_KINDS,
+        namespaces=namespaces,
+        heard=lambda _: None,
+        environ=environ,
+    )
 
 
 async def test_only_events_are_handled() -> None:

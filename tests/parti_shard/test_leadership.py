@@ -130,7 +130,9 @@ def test_a_stranger_is_told_that_it_is_none_of_us(world: World) -> None:
     index = world.up(A).replica.raw.last_index
     command = OpenSession(D, NO_SESSION, 1, "d", "host-d")
     tell(world, A, D, Propose(5, batch(command)))
-    assert answers(world.up(A), D, world.clock(A)) == [Proposed(5, Reason.UNKNOWN_MEMBER)]
+    known = world.up(A).table.applied_index
+    refused = Proposed(5, Reason.UNKNOWN_MEMBER, index=known)
+    assert answers(world.up(A), D, world.clock(A)) == [refused]
     assert world.up(A).replica.raw.last_index == index
 
 

@@ -11,11 +11,11 @@ from parti_raft.replica_values import ReplicaLimits
 from parti_raft.types import LogIndex, Message, MessageType, Term
 from parti_shard.commands import Intent, NewMember, Outcome, Rejection, SetIntent
 from parti_shard.errors import Executed, MalformedFrameError, Reason
-from parti_shard.ids import NO_MEMBER, NO_SESSION, MemberId
-from parti_shard.lease import RenewAck, holder_term_ms, keeper_term_ms
+from parti_shard.ids import NO_MEMBER, NO_SESSION, MemberId, SessionId
+from parti_shard.lease import RenewAck, RenewRefusal, holder_term_ms, keeper_term_ms
 from parti_shard.own_session import REQUEST_AGAIN_MS
 from parti_shard.policy import Policy
-from parti_shard.wire import Frame, Propose, Proposed, Renew, encode_frame
+from parti_shard.wire import Frame, Propose, Proposed, Renew, RenewRefused, encode_frame
 from tests.parti_shard.member_world import HOP_MS, PARTITIONS, TICK_MS, TTL_MS, A, B, C, D, World
 
 ELECTION_MS_MAX = 1_000
@@ -283,6 +283,48 @@ def test_whoever_was_taken_out_unheard_is_told_when_it_speaks_again(closing: boo
     world.cut.clear()
     world.wait(lambda: world.nodes[B].effects.removed, REQUEST_AGAIN_MS + 2 * TICK_MS)
     assert B in world.up(B).table.members  # nobody has sent it the entry
+
+
+@pytest.mark.parametrize("change", ["none", "transfer", "crash"])
+@pytest.mark.parametrize("gone", [C, D])
+def test_whoever_was_taken_out_unheard_asks_others_than_its_leader_of_then(
+    gone: MemberId, change: str
+) -> None:
+    """A voter knows that its leader is silent, since it campaigns; a learner does not."""
+    world = settled(A, B, C, policy=Policy(voters_max=3))
+    world.join(D, via=A)
+    world.wait(world.settled)
+    world.cut = {gone}
+    world.propose(A, "remove", SetIntent(gone, Intent.REMOVE))
+    world.wait(lambda: gone not in world.up(A).table.members, 10_000)
+    if change == "crash":
+        world.crash(A)
+    elif change == "transfer":
+        world.up(A).transfer_leader(B)
+        world.turn(world.nodes[A])
+    world.wait(lambda: world.leader != A if change != "none" else world.leader == A, 10_000)
+    world.cut.clear()
+    world.wait(lambda: world.nodes[gone].effects.removed, 10_000)
+
+
+@pytest.mark.parametrize("ahead", [0, 1])
+def test_only_a_leader_that_knows_all_can_say_who_is_no_member(ahead: int) -> None:
+    """One of the past, that slept, answers before it hears of the next and of whom that let in."""
+    world = settled()
+    leader = world.up(A)
+    index = LogIndex(leader.table.applied_index + ahead)
+    stranger = Renew(SessionId(0), D, 0, 0, index, worker_ready=False, draining=False)
+    leader.receive(D, [], [encode_frame(stranger)], world.clock(A))
+    world.turn(world.nodes[A])
+    [refused] = [f for _, _, to, f in world.said if to == D and isinstance(f, RenewRefused)]
+    assert (refused.reason is RenewRefusal.UNKNOWN_MEMBER) == (not ahead)
+
+    member = world.up(B)
+    known = LogIndex(member.table.applied_index - ahead)
+    answer = Proposed(1, Reason.UNKNOWN_MEMBER, index=known)
+    member.receive(A, [], [encode_frame(answer)], world.clock(B))
+    world.turn(world.nodes[B])
+    assert world.nodes[B].effects.removed == (not ahead)
 
 
 def test_a_run_that_begins_outside_of_its_table_knows_that_it_was_removed() -> None:

@@ -379,10 +379,12 @@ class Troubles:
         return True
 
     def _may_leave(self, process: Process) -> bool:
-        """One at a time, as an upgrade does it."""
+        """One at a time, as in an upgrade; where nothing may fail, when all are ready again."""
         every = [machine.process for machine in self.world.machines if not machine.gone]
-        here = all(p is not None and p.alive and not p.stopping_soon for p in every)
-        return here and not process.paused
+        here = [p for p in every if p is not None and p.alive and not p.stopping_soon]
+        if len(here) < len(every) or process.paused:
+            return False
+        return not self.world.plan.quiet or not any(p.driver.ready_missing() for p in here)
 
     def graceful_restart(self) -> bool:
         machine = self._machine()
