@@ -132,9 +132,9 @@ class SidecarConfig:
         default=False,
     )
     removal_grace_ms: int = _ms(
-        0,
+        1_000,
         "being removed, and owning nothing any more: go on sending for the application for so "
-        "long, so that it can be stopped first",
+        "long, so that it can be stopped first; a grant that was on its way is handed back",
         minimum=0,
     )
     zone: str = _setting(LABEL, "failure domain; voters are spread over zones", default="")

@@ -43,6 +43,7 @@ CLUSTER: Final = "sim"
 ZONES: Final = ("a", "b", "c")
 STORY_LINES_MAX: Final = 2_000
 RESTART_US: Final = (20 * MS, 3_000 * MS)
+REMOVAL_GRACE_MS: Final = 1_000  # as the default
 CHECK_EVERY_TURNS: Final = 8  # of one process: the members' own invariants
 
 
@@ -148,6 +149,8 @@ class World:
             router=plan.router,
             replica=plan.replica,
             available_for_ms=plan.available_for_ms,
+            # Elsewhere a grant on its way meets a session that is being closed.
+            removal_grace_ms=REMOVAL_GRACE_MS if plan.quiet else 0,
         )
 
     # -- looking around
