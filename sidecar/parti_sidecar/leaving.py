@@ -4,13 +4,17 @@
 origin for its application. It does not end before nothing is left, because a new election may make
 the member the leader again. `leave` does the same once and then closes the session; who cannot be
 given leadership is found by an election when this member is gone.
+
+Where a whole cluster is stopped, the last members have no quorum any more, and nobody to hand over
+to. Without a leader and without a lease nothing is left that this member could serve or give away:
+it waits a little longer for the others and ends.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from typing import Protocol
 
 from parti_shard.errors import PartiError
@@ -20,6 +24,7 @@ from parti_sidecar.logs import event
 from parti_sidecar.outcomes import Outcomes
 
 HAND_OVER_AGAIN_S = 0.5
+STRANDED_MS = 3_000  # beyond the end of the lease: longer than an election takes
 
 _log = logging.getLogger(__name__)
 
@@ -29,6 +34,7 @@ class LeavingHost(Protocol):
 
     def now_ms(self) -> int: ...
     def touch(self) -> None: ...
+    def leader(self) -> MemberId: ...
     def transfer_leader(self, to: MemberId) -> Awaitable[MemberId]: ...
 
 
@@ -39,11 +45,12 @@ class Leaving:
         self._host = host
         self._member = member
         self._outcomes = outcomes
+        self._alone_since_ms: int | None = None
 
     async def prepare(self) -> None:
         """Hand over partitions and leadership; ends when nothing is left."""
         await self._hand_over_partitions()
-        while not self._member.drained:
+        while not self._member.drained and not self._is_stranded():
             if not await self._hand_over_leadership():
                 await asyncio.sleep(HAND_OVER_AGAIN_S)
             await self._hand_over_partitions()
@@ -56,7 +63,7 @@ class Leaving:
             await self._hand_over_leadership()
         member.close_session(self._host.now_ms())
         self._host.touch()
-        await self._outcomes.until(lambda: member.session.is_closed)
+        await self._until(lambda: member.session.is_closed)
 
     async def _hand_over_partitions(self) -> None:
         member = self._member
@@ -64,7 +71,19 @@ class Leaving:
             member.session.draining = True
             event(_log, "hands over its partitions", owned=member.table.owner.count(member.me))
         self._host.touch()
-        await self._outcomes.until(lambda: not member.owns_anything)
+        await self._until(lambda: not member.owns_anything)
+
+    async def _until(self, condition: Callable[[], bool]) -> None:
+        await self._outcomes.until(lambda: condition() or self._is_stranded())
+
+    def _is_stranded(self) -> bool:
+        now_ms = self._host.now_ms()
+        if self._host.leader() != NO_MEMBER or self._member.lease_remaining_ms(now_ms) > 0:
+            self._alone_since_ms = None
+            return False
+        if self._alone_since_ms is None:
+            self._alone_since_ms = now_ms
+        return now_ms - self._alone_since_ms >= STRANDED_MS
 
     async def _hand_over_leadership(self) -> bool:
         try:

@@ -10,7 +10,7 @@ import pytest
 
 from parti_raft.types import MemberId
 from parti_shard.commands import Cause, Intent, SetIntent
-from parti_shard.ids import NO_SESSION, WorkerId
+from parti_shard.ids import NO_MEMBER, NO_SESSION, WorkerId
 from parti_shard.limits import LeaseTimes
 from parti_sidecar import driver as driver_module
 from parti_sidecar import leaving
@@ -72,6 +72,29 @@ async def test_a_drain_goes_on_when_nobody_takes_over_leadership(
         await run.driver.drain()
     assert run.member.is_leader
     assert run.member.session.is_closed
+
+
+async def test_the_last_one_of_a_cluster_that_stops_waits_for_nobody(
+    world: DriverWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not while its lease lasts, nor while an election may be under way."""
+    monkeypatch.setattr(leaving, "STRANDED_MS", 600)
+    run = await world.found(2, 3)
+    await until(lambda: len(run.member.replica.conf_state.voters) == 3)
+    for each in world.runs.values():
+        each.member.router.attach_worker(WorkerId(1), "w", 10, 10, each.driver.now_ms())
+    await until(lambda: run.member.owns_anything)
+    for other in (2, 3):
+        await world.stop(other)
+    began_ms = run.driver.now_ms()
+    lease_ms = run.member.lease_remaining_ms(began_ms)
+    assert lease_ms > 0
+    async with asyncio.timeout(10):
+        await run.driver.prepare_to_stop()
+        assert run.driver.now_ms() - began_ms >= lease_ms + 600
+        await run.driver.drain()
+    assert run.driver.leader() == NO_MEMBER
+    assert leaving.remaining(run.member)  # nobody took it
 
 
 async def test_who_prepares_to_stop_gives_everything_away_and_goes_on(world: DriverWorld) -> None:
