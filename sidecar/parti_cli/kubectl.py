@@ -19,8 +19,10 @@ from typing import Any
 
 from parti_cli.errors import CannotConnectError, CliError, UsageError
 
-__all__ = ["CALL_TIMEOUT_S", "Kubectl"]
+__all__ = ["CALL_TIMEOUT_S", "PARTI_CLUSTERS", "Kubectl"]
 
+# With its group: another CRD may have the same short name.
+PARTI_CLUSTERS = "particlusters.parti.dev"
 CALL_TIMEOUT_S = 30.0
 _FORWARD_TIMEOUT_S = 15.0
 _END_TIMEOUT_S = 5.0
@@ -61,7 +63,7 @@ class Kubectl:
 
     def pods_of(self, cluster: str) -> list[Any]:
         """The pods of a PartiCluster, those that are ready first."""
-        selector = self.get("particluster", cluster).get("status", {}).get("selector", "")
+        selector = self.get(PARTI_CLUSTERS, cluster).get("status", {}).get("selector", "")
         if not selector:
             raise CliError(
                 f"particluster/{cluster} has no pods yet: its operator has not looked at it",

@@ -16,7 +16,7 @@ import click
 
 from parti_cli import output
 from parti_cli.errors import CliError
-from parti_cli.kubectl import Kubectl
+from parti_cli.kubectl import PARTI_CLUSTERS, Kubectl
 from parti_cli.main import root
 from parti_cli.report import write_report
 
@@ -90,7 +90,7 @@ def plugin() -> None:
 @_kubectl_options
 def status(kubectl: Kubectl, name: str) -> None:
     """Show what the operator knows of the cluster NAME: conditions and members."""
-    cluster = kubectl.get("particluster", name)
+    cluster = kubectl.get(PARTI_CLUSTERS, name)
     known = cluster.get("status", {})
     partitions = known.get("partitions", {})
     counts = ", ".join(f"{partitions.get(key, 0)} {key}" for key in ("owned", "moving", "unowned"))
@@ -103,6 +103,8 @@ def status(kubectl: Kubectl, name: str) -> None:
             ("partitions", f"{partitions.get('total', 0)}: {counts}"),
         ]
     )
+    for warning in known.get("warnings", []):
+        click.echo(f"warning: {warning}")
     click.echo()
     output.table(
         ("condition", "status", "reason", "message"),

@@ -13,7 +13,7 @@ from google.protobuf.json_format import MessageToJson
 
 from parti_cli.connection import AdminConnection
 from parti_cli.errors import CliError
-from parti_cli.kubectl import CALL_TIMEOUT_S, Kubectl
+from parti_cli.kubectl import CALL_TIMEOUT_S, PARTI_CLUSTERS, Kubectl
 from parti_proto import admin_pb2
 
 __all__ = ["write_report"]
@@ -35,8 +35,11 @@ def write_report(kubectl: Kubectl, cluster: str, target: Path) -> list[str]:
                 archive.writestr(f"{name}.failed", str(error))
                 missing.append(name)
 
-        selector = kubectl.get("particluster", cluster)["status"]["selector"]
-        add("particluster.yaml", lambda: kubectl.text("get", "particluster", cluster, "-o", "yaml"))
+        selector = kubectl.get(PARTI_CLUSTERS, cluster)["status"]["selector"]
+        add(
+            "particluster.yaml",
+            lambda: kubectl.text("get", PARTI_CLUSTERS, cluster, "-o", "yaml"),
+        )
         add("objects.yaml", lambda: kubectl.text("get", _KINDS, "-l", selector, "-o", "yaml"))
         add("events.txt", lambda: kubectl.text("get", "events", "--sort-by=.lastTimestamp"))
         add("admin.json", lambda: _asked(kubectl, cluster))

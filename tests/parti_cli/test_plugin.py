@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
+from parti_cli.kubectl import PARTI_CLUSTERS
 from parti_cli.plugin import plugin
 from tests.parti_cli.fakes import FakeCluster, served
 
@@ -24,6 +25,7 @@ CLUSTER: dict[str, Any] = {
         "leader": "orders-0",
         "selector": SELECTOR,
         "partitions": {"total": 64, "owned": 60, "moving": 3, "unowned": 1},
+        "warnings": ["voters 5 of 2 replicas"],
         "conditions": [{"type": "Ready", "status": "False", "reason": "Why", "message": "so"}],
         "members": [
             {"name": "orders-0", "role": "Voter", "ready": True, "partitions": 60, "lag": 0},
@@ -74,7 +76,7 @@ class Kubectl:
         program.write_text(FAKE.format(python=sys.executable))
         program.chmod(0o755)
         (folder / "port").write_text(address.rpartition(":")[2])
-        self.answer("particluster", CLUSTER)
+        self.answer(PARTI_CLUSTERS, CLUSTER)
         self.answer("pods", {"items": [pod("orders-0", ready=False), pod("orders-1", ready=True)]})
 
     def answer(self, name: str, document: object) -> None:
@@ -114,6 +116,7 @@ def test_status_shows_conditions_and_members(run: Run) -> None:
     assert "64: 60 owned, 3 moving, 1 unowned" in result.stdout
     assert "leader" in next(line for line in result.stdout.splitlines() if "orders-0  " in line)
     assert "learner" in result.stdout
+    assert "warning: voters 5 of 2 replicas" in result.stdout
 
 
 def test_a_command_of_parti_runs_through_a_forwarded_port(run: Run, kubectl: Kubectl) -> None:
@@ -159,14 +162,14 @@ def test_no_reachable_pod_is_exit_code_3_with_the_words_of_kubectl(
 
 
 def test_a_refusal_of_kubectl_is_exit_code_1(run: Run, kubectl: Kubectl) -> None:
-    (kubectl.folder / "particluster.json").unlink()
+    (kubectl.folder / f"{PARTI_CLUSTERS}.json").unlink()
     result = run("status", "orders")
     assert result.exit_code == 1
     assert "NotFound" in result.stderr
 
 
 def test_a_cluster_that_nobody_looked_at_is_said(run: Run, kubectl: Kubectl) -> None:
-    kubectl.answer("particluster", {"metadata": CLUSTER["metadata"]})
+    kubectl.answer(PARTI_CLUSTERS, {"metadata": CLUSTER["metadata"]})
     result = run("members", "orders")
     assert result.exit_code == 1
     assert "operator" in result.stderr
@@ -190,7 +193,7 @@ def test_wrong_arguments_of_the_command_are_exit_code_2(run: Run) -> None:
 def test_a_report_holds_what_can_be_had_and_names_the_rest(
     run: Run, kubectl: Kubectl, tmp_path: Path
 ) -> None:
-    (kubectl.folder / "particluster.yaml").write_text("kind: PartiCluster")
+    (kubectl.folder / f"{PARTI_CLUSTERS}.yaml").write_text("kind: PartiCluster")
     (kubectl.folder / "events.yaml").write_text("")
     target = tmp_path / "report.zip"
     result = run("report", "orders", "--file", str(target))
