@@ -113,9 +113,10 @@ class Leadership:
         if isinstance(frame, Propose):
             self._take_over(sender, frame)
             return
-        # Who has applied less than the sender may be a leader of the past, before it was let in.
+        # Whoever has applied as much as the sender, leader or not, knows that it was let in once;
+        # who has applied less, as a leader of the past, may not know it yet.
         knows_all = self._table.applied_index >= frame.applied_index
-        if self._term and knows_all and sender not in self._table.members:
+        if knows_all and sender not in self._table.members:
             refusal: RenewRefusal | None = RenewRefusal.UNKNOWN_MEMBER
         else:
             refusal = self.coordinator.renewal(frame, now_ms)
@@ -179,10 +180,10 @@ class Leadership:
 
     def _take_over(self, sender: MemberId, frame: Propose) -> None:
         tag = RemoteTag(sender, frame.request_id)
-        if not self._term:
-            self._answer(tag, Reason.NO_LEADER, Outcome(), LogIndex(0))
-        elif sender not in self._table.members:
+        if sender not in self._table.members:
             self._answer(tag, Reason.UNKNOWN_MEMBER, Outcome(), self._table.applied_index)
+        elif not self._term:
+            self._answer(tag, Reason.NO_LEADER, Outcome(), LogIndex(0))
         else:
             self._replica.propose(tag, frame.batch)
 

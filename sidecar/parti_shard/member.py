@@ -316,8 +316,8 @@ class Member:
         elif isinstance(frame, KvFrame):
             self.kv.receive(sender, frame, now_ms)
         elif frame.reason is Reason.UNKNOWN_MEMBER and frame.index >= self.table.applied_index:
-            # The leader's table is complete: this member was taken out and is told nothing more.
-            # A leader of the past, which has applied less, may not know yet that it was let in.
+            # This member was taken out and is told nothing more. Whoever has applied less than it,
+            # as a leader of the past, may not know yet that it was let in.
             self._effects.removed = True
         elif frame.reason is not Reason.OK or frame.rejection is Rejection.WRONG_SESSION:
             # Either it did not reach the log, or this table was not complete when it was asked.

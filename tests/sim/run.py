@@ -232,9 +232,11 @@ class _Run:
         """A removed member of whom nobody is left to tell it so is stopped from outside."""
         world = self.world
         table = world.raft_checks.canon.table
-        running = {process.me for process in world.processes()}
+        staying = {process.me for process in world.processes()} & set(table.members)
         for process, member in world.members():
-            if process.me not in table.members and member.replica.leader not in running:
+            if process.me not in table.members and not staying & set(
+                member.replica.conf_state.voters
+            ):
                 world.counts["removed, told by nobody"] += 1
                 process.machine.crash(power=False)
                 process.machine.gone = True
