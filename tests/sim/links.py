@@ -203,8 +203,15 @@ class ForwardLink(Link):
         self.process.driver.settle()
 
     def _take(self) -> bytes | None:
-        batch = self.process.router.take_peer(self.member, self.process.now_ms())
-        return None if batch is None else forward_frame(batch).SerializeToString()
+        router = self.process.router
+        batch = router.take_peer(self.member, self.process.now_ms())
+        if batch is None:
+            return None
+        unanswered = router._origin.dispatch.links[self.member].unanswered
+        for number, uid in zip(batch.ids, batch.payloads, strict=True):
+            if unanswered[number].uncertain:
+                self.process.world.message_checks.sent_again(uid)
+        return forward_frame(batch).SerializeToString()
 
 
 class SimLinks:

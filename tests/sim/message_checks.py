@@ -25,6 +25,7 @@ class Sent:
     executions: list[tuple[str, int]] = field(default_factory=list)
     outcome: str = ""  # nothing, what the client was told, or "gone" with its client
     executed: Executed = Executed.UNKNOWN
+    again: bool = False  # sent once more, because what became of it was not known
 
     def story(self) -> str:
         return (
@@ -54,6 +55,10 @@ class MessageChecks:
             self._entered += 1
             message.origin, message.order = process.name, self._entered
 
+    def sent_again(self, uid: bytes) -> None:
+        """An idempotent one leaves its origin anew: those that came with it may have run."""
+        self.sent[uid].again = True
+
     def admitted(self, process: Process, batch: ForwardBatch, *, overtime: bool) -> None:
         """In overtime (mode available) a message may come after later ones to the next owner."""
         rows = zip(batch.payloads, batch.partitions, batch.epochs, strict=True)
@@ -63,7 +68,7 @@ class MessageChecks:
             assert message.executed is not Executed.NO or message.outcome in ("", "gone"), (
                 f"{uid!r} is admitted after its outcome: {message.story()}"
             )
-            if not message.admissions and not overtime:
+            if not message.admissions and not overtime and not message.again:
                 self._in_order(uid, message)
             message.admissions.append((process.name, epoch))
 
@@ -78,7 +83,7 @@ class MessageChecks:
 
     def executed(self, where: str, uid: bytes, epoch: int) -> None:
         message = self.sent[uid]
-        if not message.executions:
+        if not message.executions and not message.again:
             self._runs_in_order(uid, message, epoch)
         message.executions.append((where, epoch))
         assert len(message.executions) == 1 or message.idempotent, f"{uid!r} ran {message.story()}"
