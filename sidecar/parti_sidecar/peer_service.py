@@ -122,7 +122,7 @@ class PeerService:
             await asyncio.wait({working})
         finally:
             await stop_tasks((working,))
-            if self._newest[sender] is working:
+            if self._newest.get(sender) is working:  # a newer one may have come and gone
                 del self._newest[sender]
         if working.cancelled():
             text = "a newer stream of the same member took the place of this one"

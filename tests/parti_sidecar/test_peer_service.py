@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
+from typing import cast
 
 import pytest
 
@@ -10,6 +12,9 @@ from parti_proto import peer_pb2
 from parti_shard.errors import Executed, Failure, PartiError, Reason
 from parti_shard.ids import NO_MEMBER, MemberId
 from parti_sidecar import streams
+from parti_sidecar.leader_calls import LeaderCalls
+from parti_sidecar.peer_service import PeerService
+from parti_sidecar.rpc_meter import RpcMeter
 from tests.parti_sidecar.api_clients import Client, ends_with
 from tests.parti_sidecar.fake_host import CLUSTER, FakeCluster, FakeHost
 
@@ -144,3 +149,28 @@ async def test_what_the_leader_says_comes_back_unchanged(
     monkeypatch.setattr(cluster.nodes[0].host, "admit", refuse)
     async with Client(cluster.nodes[1].bound.peer) as client:
         assert await client.fails("Peer.Join", _JOIN) == said
+
+
+async def test_a_snapshot_stream_may_outlast_the_one_that_took_its_place(host: FakeHost) -> None:
+    """It is cancelled and needs a while to end; the newer one has come and gone by then."""
+    service = PeerService(host, RpcMeter(), cast("LeaderCalls", None), 0)
+    begun, newer_ended = asyncio.Event(), asyncio.Event()
+
+    async def older() -> None:
+        try:
+            begun.set()
+            await asyncio.get_running_loop().create_future()
+        finally:
+            await newer_ended.wait()
+
+    async def newer() -> None:
+        pass
+
+    first = asyncio.create_task(service._as_newest(TWO, older()))
+    await begun.wait()
+    await service._as_newest(TWO, newer())
+    newer_ended.set()
+    with pytest.raises(PartiError) as replaced:
+        await first
+    assert replaced.value.failure.reason is Reason.CONFLICT
+    assert service._newest == {}
