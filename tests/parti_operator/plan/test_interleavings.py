@@ -178,9 +178,10 @@ def peace(world: World) -> None:
     for node, state in world.nodes.items():
         if state is NodeState.UNREACHABLE:
             world.nodes[node] = NodeState.READY
+    ours = {row["memberID"] for row in world.status.get("intents", ())}
     if world.cluster is not None:
         for member in world.cluster.members.values():
-            if member.intent is Intent.CORDON and not world.status.get("intents"):
+            if member.intent is Intent.CORDON and f"{member.member_id:016x}" not in ours:
                 member.intent = Intent.NONE
     world.edit(paused=False)
     world.set_image("app:last")
