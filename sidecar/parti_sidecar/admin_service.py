@@ -178,11 +178,13 @@ class AdminService:
     ) -> admin_pb2.PrepareToStopReply:
         try:
             async with asyncio.timeout(_prepare_timeout_s(context.time_remaining())):
-                await self._host.prepare_to_stop()
+                left = await self._host.prepare_to_stop()
         except TimeoutError:
             member = self._member()
             text = f"not yet: {remaining(member)}"
             raise PartiError(Failure(Reason.DEADLINE_EXCEEDED, Executed.UNKNOWN, text)) from None
+        if left:
+            refuse(Reason.NO_LEADER, f"there is no leader, and nobody to take over: {left}")
         return admin_pb2.PrepareToStopReply()
 
     async def force_new_quorum(

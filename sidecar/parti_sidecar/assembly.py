@@ -34,7 +34,7 @@ class SidecarDriver(Host, SidecarView, Protocol):
         """Begin to take part; others are told that the peer API listens at `advertised`."""
         ...
 
-    async def drain(self) -> None:
+    async def drain(self) -> str:
         """Hand over partitions and leadership, close the session."""
         ...
 
@@ -83,12 +83,13 @@ class Sidecar:
         await self._driver.start(config.advertised(bound.peer))
         return BoundAddresses(app=bound.app, peer=bound.peer, admin=bound.admin, http=http)
 
-    async def drain(self) -> None:
+    async def drain(self) -> str:
         if self._apis is not None:
             await self._apis.drain()
-        await self._driver.drain()
+        left = await self._driver.drain()
         if self._apis is not None:
             await self._apis.leave_clients()
+        return left
 
     async def stop(self) -> None:
         await self._http.stop()

@@ -198,20 +198,22 @@ class Driver:
         """Remember where a member was seen; the table may not know it yet."""
         self._addresses.see(member, address)
 
-    async def drain(self) -> None:
-        """Hand over what others depend on and close the session. The caller times it."""
-        if self._leaving is not None:
-            await self._leaving.leave()
+    async def drain(self) -> str:
+        """Hand over what others depend on and close the session; gives what it could not.
+        The caller times it.
+        """
+        return "" if self._leaving is None else await self._leaving.leave()
 
-    async def prepare_to_stop(self) -> None:
-        """Hand over what others depend on, and go on as an origin. The caller times it; the
-        handing over goes on without him.
+    async def prepare_to_stop(self) -> str:
+        """Hand over what others depend on, and go on as an origin; gives what it could not.
+        The caller times it; the handing over goes on without him.
         """
         if self._leaving is None:
-            return
+            return ""
         if self._preparing is None or self._preparing.done():
             self._preparing = self._supervisor.spawn(self._leaving.prepare(), "preparing to stop")
         await asyncio.shield(self._preparing)
+        return self._leaving.remaining()
 
     def force_new_quorum(self, cluster_id: str, incarnation: int) -> None:
         """End the process, to begin again as the only voter of the cluster."""

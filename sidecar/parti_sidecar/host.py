@@ -160,9 +160,10 @@ class Host(Protocol):
     def left_behind(self, member: MemberId) -> None:
         """A peer says that the cluster went on without the quorum that this member knows."""
 
-    async def prepare_to_stop(self) -> None:
-        """Hand over partitions and leadership, and go on as an origin; ends when nothing is left.
-        The handing over goes on when nobody waits for it any more.
+    async def prepare_to_stop(self) -> str:
+        """Hand over partitions and leadership, and go on as an origin; ends when nothing is left,
+        or nobody who could take it: then it says in words what. The handing over goes on when
+        nobody waits for it any more.
         """
 
     def on_table_changed(

@@ -260,9 +260,8 @@ def _timeout_ms(context: Context) -> int:
 
 def _check_key(key: bytes) -> None:
     if not 0 < len(key) <= KEY_BYTES_MAX:
-        refuse(
-            Reason.INVALID_ARGUMENT, f"a key of {len(key)} bytes, it may have 1 to {KEY_BYTES_MAX}"
-        )
+        text = f"a key of {len(key)} bytes, it may have 1 to {KEY_BYTES_MAX}"
+        refuse(Reason.INVALID_ARGUMENT, text)
 
 
 async def _within(work: Awaitable[object], timeout_s: float) -> bool:

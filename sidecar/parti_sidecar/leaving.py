@@ -55,8 +55,8 @@ class Leaving:
                 await asyncio.sleep(HAND_OVER_AGAIN_S)
             await self._hand_over_partitions()
 
-    async def leave(self) -> None:
-        """Hand over partitions, then leadership, then close the session."""
+    async def leave(self) -> str:
+        """Hand over partitions, then leadership, then close the session; gives what is left."""
         member = self._member
         await self._hand_over_partitions()
         if member.leads_others:
@@ -64,6 +64,11 @@ class Leaving:
         member.close_session(self._host.now_ms())
         self._host.touch()
         await self._until(lambda: member.session.is_closed)
+        return self.remaining()
+
+    def remaining(self) -> str:
+        """What is left to hand over, in words."""
+        return remaining(self._member)
 
     async def _hand_over_partitions(self) -> None:
         member = self._member

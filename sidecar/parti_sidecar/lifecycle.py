@@ -37,8 +37,8 @@ class Process(Protocol):
         """Start everything; gives the address of each API once it listens."""
         ...
 
-    async def drain(self) -> None:
-        """Hand over everything that others depend on."""
+    async def drain(self) -> str:
+        """Hand over everything that others depend on; gives what it could not."""
         ...
 
     async def stop(self) -> None:
@@ -121,16 +121,20 @@ async def _drain(config: SidecarConfig, supervisor: Supervisor, process: Process
     draining = asyncio.ensure_future(process.drain())
     timeout_s = config.drain_ms / 1000
     try:
+        waited_for: set[asyncio.Future[Any]] = {draining, supervisor.failed}
         await asyncio.wait(
-            {draining, supervisor.failed},
+            waited_for,
             timeout=timeout_s,
             return_when=asyncio.FIRST_COMPLETED,
         )
         if supervisor.failed.done():
             supervisor.failed.result()
         if draining.done():
-            draining.result()
-            event(_log, "drained")
+            left = draining.result()
+            if left:
+                event(_log, "not everything was handed over", level=logging.WARNING, left=left)
+            else:
+                event(_log, "drained")
         else:
             event(_log, "drain ran out of time", level=logging.WARNING, drain_ms=config.drain_ms)
     finally:

@@ -89,6 +89,7 @@ class FakeHost:
         self.new_quorums: list[tuple[str, int]] = []
         self.left_behind_by: list[MemberId] = []
         self.prepared = asyncio.Event()
+        self.left = ""  # when it has prepared
         self.something = asyncio.Event()  # set with every report
         if self.table is not None:
             self.become_member(self.table)
@@ -184,9 +185,10 @@ class FakeHost:
     def left_behind(self, member: MemberId) -> None:
         self.left_behind_by.append(member)
 
-    async def prepare_to_stop(self) -> None:
+    async def prepare_to_stop(self) -> str:
         self.preparing += 1
         await self.prepared.wait()
+        return self.left
 
     async def propose(self, command: Command, *, expected_config_index: int = 0) -> int:
         assert self.table is not None

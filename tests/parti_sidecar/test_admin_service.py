@@ -287,6 +287,17 @@ async def test_preparing_to_stop_says_in_time_what_remains(cluster: FakeCluster)
     assert failure.message == "not yet: it owns 1 partitions"
 
 
+async def test_preparing_to_stop_is_not_done_when_nobody_takes_over(cluster: FakeCluster) -> None:
+    host = cluster.nodes[0].host
+    host.left = "it owns 3 partitions"
+    host.prepared.set()
+    async with Client(cluster.nodes[0].bound.admin) as client:
+        request = admin_pb2.PrepareToStopRequest()
+        failure = await client.fails("Admin.PrepareToStop", request)
+    assert failure.reason is Reason.NO_LEADER
+    assert "it owns 3 partitions" in failure.message
+
+
 async def test_what_the_table_refuses_comes_back(client: Client, leader: FakeHost) -> None:
     def refuse(_command: object) -> int:
         raise PartiError(Failure(Reason.CONFLICT, Executed.NO, "the table refuses"))

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import gc
 import json
+import logging
 import os
 import signal
 import subprocess
@@ -34,6 +35,7 @@ class Recorder:
         self.hooks = hooks
         self.supervisor: Supervisor | None = None
         self.hanging: set[str] = set()
+        self.left = ""  # when it has drained
 
     def make(self, supervisor: Supervisor) -> Recorder:
         self.supervisor = supervisor
@@ -43,8 +45,9 @@ class Recorder:
         await self._step("start")
         return BOUND
 
-    async def drain(self) -> None:
+    async def drain(self) -> str:
         await self._step("drain")
+        return self.left
 
     async def stop(self) -> None:
         await self._step("stop")
@@ -163,6 +166,18 @@ async def test_a_drain_that_cannot_end_is_cut_off(
     await lived(tmp_path, process, drain_ms=20)
     assert process.steps == ["start", "drain", "stop"]
     assert "drain ran out of time" in caplog.text
+
+
+async def test_a_drain_that_nobody_took_over_from_says_what_is_left(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    process = Recorder(start=soon(terminate))
+    process.left = "it owns 3 partitions"
+    with caplog.at_level(logging.INFO):
+        await lived(tmp_path, process)
+    [told] = [r for r in caplog.records if r.getMessage() == "not everything was handed over"]
+    assert told.levelno == logging.WARNING
+    assert "drained" not in caplog.messages
 
 
 async def test_a_stop_that_hangs_does_not_keep_the_process(
