@@ -14,10 +14,20 @@ def _ip(machine: Machine, words: str) -> None:
     run_inside(machine, "ip", *words.split())
 
 
+def _hardware_address(address: str) -> str:
+    """One that a machine keeps over its restarts, as a real one does.
+
+    A bridge without an address of its own takes the lowest of its ports: with every cable that
+    comes or goes it may change, and then the nodes send to the old one until ARP asks again, up to
+    a minute later.
+    """
+    return ":".join(["02", "00", *(f"{int(part):02x}" for part in address.split("."))])
+
+
 def wire_hub(hub: Machine) -> None:
     """Make the hub's bridge."""
     _ip(hub, "link set lo up")
-    _ip(hub, f"link add {_BRIDGE} type bridge")
+    _ip(hub, f"link add {_BRIDGE} address {_hardware_address(layout.HUB_IP)} type bridge")
     _ip(hub, f"addr add {layout.HUB_IP}/24 dev {_BRIDGE}")
     _ip(hub, f"link set {_BRIDGE} up")
 
@@ -28,7 +38,7 @@ def wire_node(state: ClusterState, node: Machine) -> None:
     # A killed node's link lingers until the kernel has taken its namespace apart.
     succeeds(inside(hub, "ip", "link", "del", node.name))
     here = ["name", node.name, "netns", str(hub.pid)]
-    there = ["name", "eth0", "netns", str(node.pid)]
+    there = ["name", "eth0", "address", _hardware_address(node.ip), "netns", str(node.pid)]
     run(["ip", "link", "add", *here, "type", "veth", "peer", *there])
     _ip(hub, f"link set {node.name} master {_BRIDGE} up")
     _ip(hub, f"route replace {layout.pod_network(node.number)} via {node.ip}")
