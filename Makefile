@@ -6,8 +6,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test verify unit quick process search kube scenarios kube-up kube-down bench \
-  format proto clean
+.PHONY: help setup demo test verify unit kube scenarios kube-up kube-down bench format proto clean
 
 help: ## Show this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -25,8 +24,7 @@ $(STAMP): requirements/dev.txt pyproject.toml
 demo: $(STAMP) ## A real cluster on this machine: grows, drains, survives a crash, loses nothing
 	$(BIN)/python -m examples.demo
 
-test: verify quick process ## All checks and all tests
-	@$(MAKE) --no-print-directory -j 2 search kube
+test: verify unit kube ## All checks and all tests
 
 verify: $(STAMP) ## Formatting, lint, types, walls between packages, generated code and pages
 	$(BIN)/ruff format --check .
@@ -37,21 +35,9 @@ verify: $(STAMP) ## Formatting, lint, types, walls between packages, generated c
 	$(BIN)/python tools/render_docs.py --check
 	$(BIN)/python -m tools.render_manifests --check
 
-unit: quick process search ## All tests but those on Kubernetes
-
-# Seeds and mutants only compute, in virtual time: how fast does not matter. In `make test` they take
-# what the tests on Kubernetes leave of the processors, and say nothing before their end.
-SEARCH := tests/sim tests/mutants
-
-quick: $(STAMP)
-	$(BIN)/python -m pytest -n 2 -m "not process and not kube" $(SEARCH:%=--ignore=%)
-
-process: $(STAMP) # Not beside others, for they measure time.
-	$(BIN)/python -m pytest -n 2 -m process $$(grep -rlF --include='test_*.py' mark.process tests)
-
-search: $(STAMP)
-	@echo "seeds and mutants are under way: told at their end"
-	@said=$$(nice -n 19 $(BIN)/python -m pytest -n 2 $(SEARCH) 2>&1); code=$$?; echo "$$said"; exit $$code
+unit: $(STAMP) ## All tests; those of real processes not beside others, for they measure time
+	$(BIN)/python -m pytest -n 2 -m "not process and not kube"
+	$(BIN)/python -m pytest -n 2 -m process
 
 # Leaves watches and proxies of the nodes silent for a minute: by `make scenarios`, not before others.
 OUTAGE := tests/kube/scenarios/test_operator_away.py::test_messages_flow_while_the_apiserver_is_away

@@ -7,8 +7,8 @@ import os
 import random
 import socket
 import sys
-from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Final
 
@@ -16,7 +16,7 @@ from parti_cli.devcluster import DevCluster, Part
 from parti_cli.launching import planned_addresses
 from parti_cli.processes import is_running
 from parti_proto import admin_pb2
-from tests.process.chaos.network import HOST, Network
+from tests.process.chaos.network import HOST, VIA, Network
 from tests.process.chaos.notes import NoteReader
 from tests.process.chaos.sidecar import STREAM_PORT_OFFSET
 from tests.process.chaos.slow_disk import set_slow
@@ -40,18 +40,18 @@ class ChaosWorld(World):
         self.network = Network(self._processes)
         self.reader = NoteReader(self.notes)
         self._worker_command = [*environment, "tests.process.chaos.worker", str(self.notes)]
-        self._base_port = _free_base_port()
 
     @property
     def worker_command(self) -> list[str]:
         return self._worker_command
 
     async def open(self, members: int, arguments: Sequence[str], partitions: int) -> None:
+        base_port = self._stack.enter_context(claimed_base_port())
         await asyncio.to_thread(self.cluster.__enter__)
         self._stack.push_async_callback(asyncio.to_thread, self.cluster.close)
         self._stack.push_async_callback(self.network.close)
         for number in range(1, MEMBERS_EVER_MAX + 1):
-            peer = planned_addresses(self._base_port, number).peer
+            peer = planned_addresses(base_port, number).peer
             port = int(peer.rpartition(":")[2])
             await self.network.add(f"m{number}", [port, port + STREAM_PORT_OFFSET])
         await asyncio.to_thread(
@@ -59,7 +59,7 @@ class ChaosWorld(World):
             members,
             partitions=partitions,
             worker=self.worker_command,
-            base_port=self._base_port,
+            base_port=base_port,
             sidecar_arguments=arguments,
         )
         await self.wait_spread(members, partitions)
@@ -125,12 +125,19 @@ def _import_path() -> str:
     return f"PYTHONPATH={os.pathsep.join([str(ROOT), *filter(None, sys.path)])}"
 
 
-def _free_base_port() -> int:
-    """Where nobody listens now; which one is left to chance, for runs beside this one."""
+@contextmanager
+def claimed_base_port() -> Iterator[int]:
+    """Where the ports of a run begin; until the block ends no run beside it takes the same.
+
+    The last port of a run, which no member uses, is listened on as a sign.
+    """
     for base in random.sample(BASE_PORTS, len(BASE_PORTS)):
         try:
             with socket.create_server((HOST, base)):
-                return base
+                sign = socket.create_server((VIA, base + BASE_PORTS.step - 1))
         except OSError:
             continue
+        with sign:
+            yield base
+        return
     raise OSError(f"no free ports in {BASE_PORTS}")
