@@ -30,7 +30,10 @@ class Cut:
 
 
 async def cut_off(world: World, sender: Sender, own: Sequence[int], give_up_s: float) -> Cut:
-    """Freeze the others; send one message after the other until refused for a second."""
+    """Freeze the others; send one message after the other until refused for a second.
+
+    On a machine that is shared one may still be under way when its deadline comes: it tells nothing.
+    """
     for name in world.cluster.running()[1:]:
         world.pause(name)
     begun = time.monotonic()
@@ -44,8 +47,9 @@ async def cut_off(world: World, sender: Sender, own: Sequence[int], give_up_s: f
         if sent.outcome is Outcome.ACKNOWLEDGED:
             served_s = at_s
         else:
-            assert (sent.outcome, sent.reason) == (Outcome.REFUSED, "DEADLINE_EXCEEDED")
-            refused_s = at_s
+            assert sent.reason == "DEADLINE_EXCEEDED"
+            if sent.outcome is Outcome.REFUSED:  # else the deadline met it under way
+                refused_s = at_s
         await asyncio.sleep(0.01)
     for name in world.cluster.running()[1:]:
         world.resume(name)
