@@ -32,7 +32,7 @@ class Cut:
 async def cut_off(world: World, sender: Sender, own: Sequence[int], give_up_s: float) -> Cut:
     """Freeze the others; send one message after the other until refused for a second.
 
-    On a machine that is shared one may still be under way when its deadline comes: it tells nothing.
+    On a shared machine one may still be under way when its deadline comes: it tells nothing.
     """
     for name in world.cluster.running()[1:]:
         world.pause(name)
